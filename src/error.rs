@@ -1,0 +1,127 @@
+//! The one error type of the crate. Every variant says where the trouble is and what was expected.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Result with the crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong, worded for the person who has to mend it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file system refused.
+    #[error("{}: cannot {action}", path.display())]
+    Io {
+        /// What was tried: "read", "write", "create", "rename".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// A configuration value is wrong.
+    #[error("`{field}` is {found}, expected {expected}")]
+    Field {
+        /// Path of the field in the run file, such as `rl.batch_size`.
+        field: String,
+        /// The value found.
+        found: String,
+        /// The values allowed.
+        expected: String,
+    },
+    /// A file as a whole cannot be used: a run file, a checkpoint, a tokenizer.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// Expected and found.
+        message: String,
+    },
+    /// One row of a data file cannot be used.
+    #[error("{}:{line}: {message}", path.display())]
+    Row {
+        /// The data file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: usize,
+        /// Field, expected and found.
+        message: String,
+    },
+    /// A token id that the model has no embedding for.
+    #[error("token id {id} is outside the vocabulary of {vocab} tokens")]
+    TokenId {
+        /// The id.
+        id: u32,
+        /// Number of tokens that the model knows.
+        vocab: usize,
+    },
+    /// A text does not fit the model.
+    #[error("{what} has {found} tokens, the model takes at most {limit}")]
+    TooLong {
+        /// What is too long.
+        what: String,
+        /// Its length in tokens.
+        found: usize,
+        /// The model's limit.
+        limit: usize,
+    },
+    /// The backend exists but this binary was built without it.
+    #[error("backend `{name}` is not compiled in; rebuild with `--features {name}`")]
+    BackendMissing {
+        /// Name of the backend, which is also its cargo feature.
+        name: &'static str,
+    },
+    /// The device failed.
+    #[error("device: {message}")]
+    Device {
+        /// What burn reports.
+        message: String,
+    },
+    /// A loss or a statistic stopped being a number, so that going on would only destroy weights.
+    #[error("{what} is {value} at step {step}: lower the learning rate or look at the data")]
+    NotFinite {
+        /// Name of the quantity.
+        what: &'static str,
+        /// Its value.
+        value: f32,
+        /// Optimizer step, counted from 1.
+        step: usize,
+    },
+    /// The request makes no sense for this run: a stage without its input, for instance.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl Error {
+    /// Attaches what was tried and the path to an operating-system error.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// A file that cannot be used, and why.
+    pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        Self::File { path: path.as_ref().to_path_buf(), message: message.into() }
+    }
+
+    /// A configuration value outside its range.
+    pub fn field(
+        field: impl Into<String>,
+        found: impl ToString,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Field { field: field.into(), found: found.to_string(), expected: expected.into() }
+    }
+
+    /// A device failure, from any of burn's error types.
+    pub fn device(source: impl std::fmt::Display) -> Self {
+        Self::Device { message: source.to_string() }
+    }
+}
+
+impl From<burn::tensor::TensorReadError> for Error {
+    fn from(source: burn::tensor::TensorReadError) -> Self {
+        Self::device(source)
+    }
+}

@@ -1,0 +1,2 @@
+//! Stage 5.
+pub mod stats;

@@ -1,0 +1,206 @@
+//! The probabilities that a model gives to a few possible answers: "1" or "2", the scale 1 to 10, yes or no.
+//!
+//! An answer may be one token or several ("10" is "1", "0" for some tokenizers) and may be written with or without a
+//! leading space; all its spellings count. Where one answer begins another, its probability is that of ending there.
+
+use burn::prelude::*;
+use burn::tensor::activation::log_softmax;
+
+use crate::batch::{Batch, Tree};
+use crate::error::{Error, Result};
+use crate::log_prob::chunks_by_length;
+use crate::model::{CausalLm, device_of};
+use crate::tokenizer::Tokenizer;
+
+/// Possible answers as token sequences: for each answer, its spellings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidates {
+    answers: Vec<Vec<Vec<u32>>>,
+    /// Every proper beginning of a spelling, the empty one first: what the model has to be asked after.
+    prefixes: Vec<Vec<u32>>,
+}
+
+impl Candidates {
+    /// Encodes each of `answers` with and without a leading space.
+    ///
+    /// # Errors
+    /// The tokenizer fails, or gives no token for an answer.
+    pub fn new(answers: &[&str], tokenizer: &Tokenizer) -> Result<Self> {
+        let mut spelled = Vec::new();
+        for answer in answers {
+            let mut spellings = Vec::new();
+            for text in [answer.to_string(), format!(" {answer}")] {
+                let ids = tokenizer.encode_continuation(&text)?;
+                if ids.is_empty() {
+                    return Err(Error::Usage(format!("the answer `{answer}` has no tokens")));
+                }
+                if !spellings.contains(&ids) {
+                    spellings.push(ids);
+                }
+            }
+            spelled.push(spellings);
+        }
+        Ok(Self::from_tokens(spelled))
+    }
+
+    /// From token sequences: for each answer, its spellings.
+    pub fn from_tokens(answers: Vec<Vec<Vec<u32>>>) -> Self {
+        let mut prefixes: Vec<Vec<u32>> = vec![Vec::new()];
+        for spelling in answers.iter().flatten() {
+            for end in 1..spelling.len() {
+                if !prefixes.iter().any(|prefix| prefix[..] == spelling[..end]) {
+                    prefixes.push(spelling[..end].to_vec());
+                }
+            }
+        }
+        Self { answers, prefixes }
+    }
+
+    /// Number of answers.
+    pub fn len(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    /// Every token that can occur in an answer, in a fixed order.
+    fn tokens(&self) -> Vec<u32> {
+        let mut tokens: Vec<u32> = self.answers.iter().flatten().flatten().copied().collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        tokens
+    }
+
+    /// Probability of each answer from `p(prefix, token)`, the probability of a token after a prefix.
+    fn probabilities(&self, p: impl Fn(usize, u32) -> f64) -> Vec<f64> {
+        let prefix = |tokens: &[u32]| self.prefixes.iter().position(|known| known[..] == *tokens);
+        let spelling = |tokens: &[u32]| {
+            let steps = (0..tokens.len()).filter_map(|i| Some(p(prefix(&tokens[..i])?, tokens[i])));
+            let begun: f64 = steps.product();
+            begun * (1.0 - self.goes_on(tokens, prefix(tokens), &p))
+        };
+        let answer = |spellings: &Vec<Vec<u32>>| spellings.iter().map(|s| spelling(s)).sum();
+        self.answers.iter().map(answer).collect()
+    }
+
+    /// Probability that a finished spelling is only the beginning of a longer one.
+    fn goes_on(&self, tokens: &[u32], prefix: Option<usize>, p: impl Fn(usize, u32) -> f64) -> f64 {
+        let Some(prefix) = prefix else { return 0.0 };
+        let longer = self.answers.iter().flatten().filter(|other| other.starts_with(tokens));
+        let mut next: Vec<u32> = longer.filter_map(|other| other.get(tokens.len()).copied()).collect();
+        next.sort_unstable();
+        next.dedup();
+        next.into_iter().map(|token| p(prefix, token)).sum()
+    }
+}
+
+/// Log-probabilities in nats of each answer after each question, normalised over the answers: for every question of every
+/// prompt, in order, one row with a number per answer.
+///
+/// `questions` are trees whose completions are the questions. Work is cut into chunks of at most `max_tokens` padded
+/// tokens.
+///
+/// # Errors
+/// As [`Batch::new`], and when the device fails.
+pub fn answer_log_probs<M: CausalLm>(
+    model: &M,
+    questions: &[Tree],
+    candidates: &Candidates,
+    max_tokens: usize,
+) -> Result<Vec<Vec<f32>>> {
+    let device = device_of(model).inner();
+    let tokens = candidates.tokens();
+    let vocab = model.vocab_size();
+    if let Some(&id) = tokens.iter().find(|&&id| id as usize >= vocab) {
+        return Err(Error::TokenId { id, vocab });
+    }
+    let columns: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
+    let columns = Tensor::<1, Int>::from_data(columns.as_slice(), &device);
+    let asked: Vec<Tree> = questions.iter().map(|tree| with_prefixes(tree, candidates)).collect();
+
+    let mut answers: Vec<Vec<Vec<f32>>> = vec![Vec::new(); questions.len()];
+    for chunk in chunks_by_length(&asked, max_tokens) {
+        let picked: Vec<Tree> = chunk.iter().map(|&i| asked[i].clone()).collect();
+        let batch = Batch::new(&picked, vocab, model.max_len(), &device)?;
+        let hidden = model.hidden(batch.input, None);
+        let [rows, seq, width] = hidden.dims();
+        let last = hidden.reshape([rows * seq, width]).select(0, batch.last);
+        let log_probs = log_softmax(model.logits(last), 1).select(1, columns.clone());
+        let values = log_probs.try_into_vec_as::<f32>()?;
+        let mut per_question = values.chunks(candidates.prefixes.len() * tokens.len());
+        for &i in &chunk {
+            for block in per_question.by_ref().take(questions[i].completions.len()) {
+                answers[i].push(normalised(block, &tokens, candidates));
+            }
+        }
+    }
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// Each question followed by each beginning of an answer.
+fn with_prefixes(tree: &Tree, candidates: &Candidates) -> Tree {
+    let followed = |question: &Vec<u32>| {
+        let question = question.clone();
+        candidates.prefixes.iter().map(move |prefix| [&question[..], prefix].concat())
+    };
+    Tree {
+        prompt: tree.prompt.clone(),
+        completions: tree.completions.iter().flat_map(followed).collect(),
+    }
+}
+
+/// `block` holds the log-probability of each of `tokens` after each prefix.
+fn normalised(block: &[f32], tokens: &[u32], candidates: &Candidates) -> Vec<f32> {
+    let p = |prefix: usize, token: u32| {
+        let column = tokens.binary_search(&token).unwrap_or(0);
+        f64::from(block[prefix * tokens.len() + column]).exp()
+    };
+    let probabilities = candidates.probabilities(p);
+    let total: f64 = probabilities.iter().sum();
+    // A model that gives every answer probability 0 in f64 says nothing: uniform.
+    let uniform = 1.0 / probabilities.len() as f64;
+    let share = |p: f64| if total > 0.0 { p / total } else { uniform };
+    probabilities.into_iter().map(|p| share(p).max(f64::MIN_POSITIVE).ln() as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// "1" is token 1, "10" is tokens 1, 0: P("1") = p(1) (1 - p(0 | 1)), P("10") = p(1) p(0 | 1).
+    #[test]
+    fn an_answer_that_begins_another_must_end() {
+        let candidates = Candidates::from_tokens(vec![vec![vec![1]], vec![vec![2]], vec![vec![1, 0]]]);
+        assert_eq!(candidates.prefixes, [vec![], vec![1]]);
+        let p = |prefix: usize, token: u32| match (prefix, token) {
+            (0, 1) => 0.5,
+            (0, 2) => 0.25,
+            (1, 0) => 0.2,
+            _ => 0.0,
+        };
+        let found = candidates.probabilities(p);
+        for (found, expected) in found.iter().zip([0.4, 0.25, 0.1]) {
+            assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn spellings_of_an_answer_add_up() {
+        let candidates = Candidates::from_tokens(vec![vec![vec![1], vec![3]], vec![vec![2]]]);
+        let found = candidates.probabilities(|_, token| [0.0, 0.1, 0.2, 0.3][token as usize]);
+        for (found, expected) in found.iter().zip([0.4, 0.2]) {
+            assert!((found - expected).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn probabilities_are_normalised_over_the_answers() {
+        let candidates = Candidates::from_tokens(vec![vec![vec![1]], vec![vec![2]]]);
+        let log_probs = normalised(&[0.1f32.ln(), 0.3f32.ln()], &[1, 2], &candidates);
+        assert!((log_probs[0].exp() - 0.25).abs() < 1e-6);
+        assert!((log_probs[1].exp() - 0.75).abs() < 1e-6);
+    }
+}

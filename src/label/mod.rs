@@ -1,0 +1,84 @@
+//! Stage 2: a labeler judges completions. It says which of two is better, or how good one is.
+//!
+//! Lee et al. 2023, arXiv:2309.00267, section 2.1: the answer is read from the probabilities of the answer tokens, never
+//! from generated text, and every pair is asked in both orders, for labelers favour a position. [`Labeler`] is the
+//! extension point; [`LocalLabeler`] is a language model on this machine and [`OracleLabeler`] the embedded world's truth.
+//! This room knows nothing of rewards or RL.
+
+mod answer;
+mod local;
+mod oracle;
+pub mod prompt;
+
+
+use serde::{Deserialize, Serialize};
+
+pub use answer::{Candidates, answer_log_probs};
+pub use local::LocalLabeler;
+pub use oracle::OracleLabeler;
+
+
+use crate::error::Result;
+
+/// Two completions of one prompt, to be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair<'a> {
+    /// Identifies the prompt.
+    pub prompt_id: &'a str,
+    /// The text that both answer.
+    pub prompt: &'a str,
+    /// One completion.
+    pub a: &'a str,
+    /// The other.
+    pub b: &'a str,
+}
+
+/// One completion of a prompt, to be scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate<'a> {
+    /// Identifies the prompt.
+    pub prompt_id: &'a str,
+    /// The text that it answers.
+    pub prompt: &'a str,
+    /// The completion.
+    pub completion: &'a str,
+}
+
+/// What a labeler says of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Probability that `a` is better, asked with `a` first.
+    pub p_a_first: f32,
+    /// Probability that `a` is better, asked with `a` second.
+    pub p_a_second: f32,
+}
+
+impl Judgement {
+    /// Probability that `a` is better, both orders averaged (section 2.1.1 of the paper).
+    pub fn p_a(&self) -> f32 {
+        0.5 * (self.p_a_first + self.p_a_second)
+    }
+
+    /// Whether the same position won in both orders: position bias at work.
+    pub fn same_position(&self) -> bool {
+        (self.p_a_first > 0.5) != (self.p_a_second > 0.5)
+    }
+}
+
+/// Judges completions. One answer per request, in request order.
+pub trait Labeler {
+    /// Name for records and tables.
+    fn name(&self) -> &str;
+
+    /// Which completion of each pair is better.
+    ///
+    /// # Errors
+    /// The labeler fails or a text does not fit it.
+    fn compare(&mut self, pairs: &[Pair]) -> Result<Vec<Judgement>>;
+
+    /// How good each completion is, in `[-1, 1]` (d-RLAIF; section 2.2.2 of the paper).
+    ///
+    /// # Errors
+    /// The labeler fails or a text does not fit it.
+    fn score(&mut self, candidates: &[Candidate]) -> Result<Vec<f32>>;
+}

@@ -1,0 +1,204 @@
+//! A model together with its optimizer, and the step that moves both.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How a learning rate changes after warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Stays.
+    Constant,
+    /// Falls linearly to zero at the last step (TRL's default).
+    #[default]
+    Linear,
+    /// Falls to zero along half a cosine.
+    Cosine,
+}
+
+/// AdamW and its learning rate. Loshchilov and Hutter 2019, arXiv:1711.05101; names and defaults as in TRL.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimConfig {
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// How it changes.
+    pub lr_scheduler_type: Schedule,
+    /// Steps over which it rises from zero.
+    pub warmup_steps: usize,
+    /// Decay of the first moment.
+    pub adam_beta1: f32,
+    /// Decay of the second moment.
+    pub adam_beta2: f32,
+    /// Added to the root of the second moment.
+    pub adam_epsilon: f32,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+    /// Bound of the global gradient norm; 0 means none.
+    pub max_grad_norm: f32,
+}
+
+impl Default for OptimConfig {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-5,
+            lr_scheduler_type: Schedule::Linear,
+            warmup_steps: 0,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
+            weight_decay: 0.0,
+            max_grad_norm: 1.0,
+        }
+    }
+}
+
+impl OptimConfig {
+    /// Checks the ranges; `field` is the path of this table in the run file.
+    ///
+    /// # Errors
+    /// Names the field that is out of range.
+    pub fn validate(&self, field: &str) -> Result<()> {
+        let bad = |name: &str, found: f64, expected: &str| {
+            Err(Error::field(format!("{field}.{name}"), found, expected))
+        };
+        if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
+            return bad("learning_rate", self.learning_rate, "a number in (0, 1]");
+        }
+        for (name, beta) in [("adam_beta1", self.adam_beta1), ("adam_beta2", self.adam_beta2)] {
+            if !(0.0..1.0).contains(&beta) {
+                return bad(name, beta.into(), "a number in [0, 1)");
+            }
+        }
+        if self.adam_epsilon.is_nan() || self.adam_epsilon <= 0.0 {
+            return bad("adam_epsilon", self.adam_epsilon.into(), "a positive number");
+        }
+        for (name, x) in [("weight_decay", self.weight_decay), ("max_grad_norm", self.max_grad_norm)]
+        {
+            if x.is_nan() || x < 0.0 {
+                return bad(name, x.into(), "a number >= 0");
+            }
+        }
+        Ok(())
+    }
+
+    /// Learning rate of step `step` (from 0) of `total`. A pure function, so that a resumed run needs no state.
+    pub fn learning_rate_at(&self, step: usize, total: usize) -> f64 {
+        if step < self.warmup_steps {
+            return self.learning_rate * (step + 1) as f64 / self.warmup_steps as f64;
+        }
+        let span = total.saturating_sub(self.warmup_steps).max(1) as f64;
+        let done = ((step - self.warmup_steps) as f64 / span).min(1.0);
+        self.learning_rate
+            * match self.lr_scheduler_type {
+                Schedule::Constant => 1.0,
+                Schedule::Linear => 1.0 - done,
+                Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+            }
+    }
+
+    /// Puts a model under this optimizer for `total_steps` steps.
+    pub fn init<M: Module>(&self, model: M, total_steps: usize) -> Learner<M> {
+        let optim = AdamWConfig::new()
+            .with_beta_1(self.adam_beta1)
+            .with_beta_2(self.adam_beta2)
+            .with_epsilon(self.adam_epsilon)
+            .with_weight_decay(self.weight_decay)
+            .init();
+        Learner { model: model.train(), optim, config: self.clone(), step: 0, total_steps }
+    }
+}
+
+/// A model and its optimizer. Values in, values out: an update that kept a second handle on the weights would have to
+/// copy them.
+pub struct Learner<M> {
+    /// The weights, on a device that records gradients.
+    pub model: M,
+    optim: ModuleOptimizer,
+    config: OptimConfig,
+    step: usize,
+    total_steps: usize,
+}
+
+impl<M: Module> Learner<M> {
+    /// Takes one step down `loss`; returns the gradient norm before clipping.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] before the weights are touched, when the gradient is not a number.
+    pub fn step(mut self, loss: Tensor<1>) -> Result<(Self, f32)> {
+        let mut grads = GradientsParams::from_grads(loss.backward(), &self.model);
+        let norm = clip_grad_norm(&self.model, &mut grads, self.config.max_grad_norm)?;
+        if !norm.is_finite() {
+            return Err(Error::NotFinite { what: "gradient norm", value: norm, step: self.step + 1 });
+        }
+        let learning_rate = self.learning_rate();
+        self.model = self.optim.step(learning_rate.max(f64::MIN_POSITIVE), self.model, grads);
+        self.step += 1;
+        Ok((self, norm))
+    }
+
+    /// Learning rate of the next step.
+    pub fn learning_rate(&self) -> f64 {
+        self.config.learning_rate_at(self.step, self.total_steps)
+    }
+
+    /// Number of steps taken.
+    pub fn steps(&self) -> usize {
+        self.step
+    }
+}
+
+/// Scales all gradients so that their common Euclidean norm is at most `max_norm` (0: no bound); returns the norm before.
+///
+/// burn's own clipping bounds each parameter by itself, which is not what published hyper-parameters mean.
+///
+/// # Errors
+/// The device fails.
+pub fn clip_grad_norm<M: Module>(
+    model: &M,
+    grads: &mut GradientsParams,
+    max_norm: f32,
+) -> Result<f32> {
+    let mut squares = SumSquares { grads, parts: Vec::new() };
+    model.visit(&mut squares);
+    let parts = squares.parts;
+    if parts.is_empty() {
+        return Ok(0.0);
+    }
+    let norm = Tensor::cat(parts, 0).sum().sqrt().try_into_scalar::<f32>()?;
+    if max_norm > 0.0 && norm > max_norm && norm.is_finite() {
+        // The epsilon is torch's, in `clip_grad_norm_`.
+        model.visit(&mut Scale { grads, factor: max_norm / (norm + 1e-6) });
+    }
+    Ok(norm)
+}
+
+struct SumSquares<'a> {
+    grads: &'a GradientsParams,
+    parts: Vec<Tensor<1>>,
+}
+
+impl ModuleVisitor for SumSquares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.get::<D>(param.id) {
+            self.parts.push(grad.square().sum());
+        }
+    }
+}
+
+struct Scale<'a> {
+    grads: &'a mut GradientsParams,
+    factor: f32,
+}
+
+impl ModuleVisitor for Scale<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.remove::<D>(param.id) {
+            self.grads.register(param.id, grad * self.factor);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Stage 4.
+pub mod advantage;
+pub mod loss;

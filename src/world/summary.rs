@@ -1,0 +1,179 @@
+//! Summaries: the reference, and those that fail in one way or another.
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::seq::{SliceRandom, index};
+
+use super::grammar::{Order, PLAIN, layout, render};
+use super::pick;
+use super::post::Post;
+use super::text::{join, tokens};
+use super::values::{Facts, Mention, Slot};
+
+/// What is wrong with a summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Flaw {
+    /// Nothing: a reference.
+    None,
+    /// 1 to 4 facts are left out.
+    Omission,
+    /// 1 to 3 facts are replaced by false ones.
+    Hallucination,
+    /// 1 to 3 needless sentences follow.
+    TooLong,
+    /// 2 to 5 words are dropped, doubled or swapped.
+    Disfluent,
+}
+
+impl Flaw {
+    /// Every flaw, [`Flaw::None`] first.
+    pub const ALL: [Self; 5] = [
+        Self::None,
+        Self::Omission,
+        Self::Hallucination,
+        Self::TooLong,
+        Self::Disfluent,
+    ];
+}
+
+/// Words that a hasty writer drops.
+const FUNCTION_WORDS: [&str; 26] = [
+    "a", "about", "after", "an", "at", "because", "before", "can", "could", "do", "for", "i", "in",
+    "is", "it", "may", "my", "near", "of", "on", "our", "should", "the", "this", "to", "we",
+];
+
+/// Writes a summary of the post with that flaw.
+pub fn summary(post: &Post, flaw: Flaw, rng: &mut StdRng) -> String {
+    write(post, &[flaw], rng)
+}
+
+/// Writes a summary of random quality.
+///
+/// It is flawless with probability 0.25, has one given flaw with 0.15 each, and two different
+/// ones with 0.15.
+pub fn mixed(post: &Post, rng: &mut StdRng) -> String {
+    let (flaw, other) = two_flaws(rng);
+    match rng.random_range(0..20) {
+        0..5 => write(post, &[], rng),
+        5..17 => write(post, &[flaw], rng),
+        _ => write(post, &[flaw, other], rng),
+    }
+}
+
+/// Two different flaws, each pair equally likely.
+fn two_flaws(rng: &mut StdRng) -> (Flaw, Flaw) {
+    let mut flaws = Flaw::ALL;
+    flaws[1..].shuffle(rng);
+    (flaws[1], flaws[2])
+}
+
+/// Writes a summary with all of these flaws.
+fn write(post: &Post, flaws: &[Flaw], rng: &mut StdRng) -> String {
+    let omitted = match flaws.contains(&Flaw::Omission) {
+        true => choose(&Slot::ALL, rng.random_range(1..=4), rng),
+        false => vec![],
+    };
+    let facts = match flaws.contains(&Flaw::Hallucination) {
+        true => hallucinate(post, &omitted, rng),
+        false => post.facts,
+    };
+    let mut text = render(&layout(pick(&Order::ALL, rng), &omitted), facts);
+    if flaws.contains(&Flaw::TooLong) {
+        text = pad(text, post, rng);
+    }
+    if flaws.contains(&Flaw::Disfluent) {
+        text = garble(&text, rng);
+    }
+    text
+}
+
+/// Replaces 1 to 3 of the facts that the summary will tell.
+///
+/// Half the time the false value is one that the post mentions of something else, where there is
+/// one: confusing roles is as common a failure as inventing.
+fn hallucinate(post: &Post, omitted: &[Slot], rng: &mut StdRng) -> Facts {
+    let told: Vec<Slot> = Slot::ALL
+        .into_iter()
+        .filter(|slot| !omitted.contains(slot))
+        .collect();
+    let slots = choose(&told, rng.random_range(1..=3), rng);
+    slots.into_iter().fold(post.facts, |facts, slot| {
+        let confusable: Vec<Mention> = (post.distractors.iter())
+            .flat_map(|distractor| &distractor.mentions)
+            .filter(|mention| mention.slot == slot)
+            .copied()
+            .collect();
+        let confused = !confusable.is_empty() && rng.random_bool(0.5);
+        facts.with(match confused {
+            true => pick(&confusable, rng),
+            false => post.facts.another(slot, rng),
+        })
+    })
+}
+
+/// Appends 1 to 3 sentences that tell nothing, the post's own first.
+fn pad(text: String, post: &Post, rng: &mut StdRng) -> String {
+    let mut sentences = PLAIN;
+    sentences.shuffle(rng);
+    sentences.sort_by_key(|sentence| !post.text.contains(sentence));
+    [&[text.as_str()], &sentences[..rng.random_range(1..=3)]]
+        .concat()
+        .join(" ")
+}
+
+/// Makes 2 to 5 edits at different words, from right to left so that none undoes another.
+fn garble(text: &str, rng: &mut StdRng) -> String {
+    let mut words = tokens(text);
+    let is_word = |word: &str| word.starts_with(char::is_alphanumeric);
+    let spots: Vec<usize> = (0..words.len())
+        .filter(|&spot| is_word(words[spot]))
+        .collect();
+    let mut spots = choose(&spots, rng.random_range(2..=5), rng);
+    spots.sort_unstable();
+    for spot in spots.into_iter().rev() {
+        let next_is_word = words.get(spot + 1).is_some_and(|next| is_word(next));
+        match rng.random_range(0..3) {
+            0 if FUNCTION_WORDS.contains(&words[spot]) => drop(words.remove(spot)),
+            1 if next_is_word => words.swap(spot, spot + 1),
+            _ => words.insert(spot, words[spot]),
+        }
+    }
+    join(&words)
+}
+
+/// Draws `amount` different items, or all there are.
+fn choose<T: Copy>(items: &[T], amount: usize, rng: &mut StdRng) -> Vec<T> {
+    let chosen = index::sample(rng, items.len(), amount.min(items.len()));
+    chosen.into_iter().map(|item| items[item]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Split, World};
+    use super::*;
+
+    #[test]
+    fn references_are_short() {
+        let world = World::tiny_tldr();
+        for index in 0..2_000 {
+            let post = world.post(Split::Test, index);
+            let text = summary(&post, Flaw::None, &mut world.rng(Split::Test, index, 2));
+            let n_tokens = tokens(&text).len();
+            assert!((15..=26).contains(&n_tokens), "{n_tokens}: {text}");
+        }
+    }
+
+    #[test]
+    fn mixed_summaries_are_flawless_a_quarter_of_the_time() {
+        let world = World::tiny_tldr();
+        let flawless = (0..4_000)
+            .filter(|&index| {
+                let post = world.post(Split::Rl, index);
+                let references = Order::ALL.map(|order| render(&layout(order, &[]), post.facts));
+                references.contains(&world.demonstration(Split::Rl, index))
+            })
+            .count();
+        // Binomial(4000, 0.25): mean 1000, four standard deviations are 110.
+        assert!((890..=1110).contains(&flawless), "{flawless}");
+    }
+}

@@ -39,10 +39,10 @@ struct Args {
     #[arg(long)]
     size: String,
     /// Optimizer steps.
-    #[arg(long, default_value_t = 1200)]
+    #[arg(long, default_value_t = 2400)]
     steps: usize,
     /// Posts per step, half of them with pairs and half with scores.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 6)]
     batch_size: usize,
     /// Peak learning rate.
     #[arg(long, default_value_t = 1e-3)]
@@ -94,7 +94,7 @@ fn main() -> rlaif::Result<()> {
         let log_probs = token_log_probs(&learner.model, &batch, 1.0);
         let answer_loss = (log_probs.clone() * answers).sum().neg();
         let word_loss = (log_probs * words).sum().neg();
-        let report = step % 25 == 24;
+        let report = step % 100 == 99;
         if report {
             println!(
                 "step {:>5}  answers {:.4}  words {:.4}  {:.0} s",
@@ -105,7 +105,7 @@ fn main() -> rlaif::Result<()> {
             );
         }
         learner = learner.step(answer_loss + word_loss * LM_WEIGHT)?.0;
-        if step % 400 == 399 || step + 1 == args.steps {
+        if step % 600 == 599 || step + 1 == args.steps {
             let model = burn::module::Module::valid(&learner.model);
             models.write_dir(&name, |dir| {
                 model::save(&model, dir)?;

@@ -1,2 +1,191 @@
-//! Stage 5.
+//! Stage 5: policies are compared on held-out prompts, by any labeler, both orders.
+
 pub mod stats;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::label::{Labeler, Pair};
+use crate::progress::Progress;
+use crate::record::{Comparison, Completion};
+use crate::world::Oracle;
+use stats::{Interval, length_controlled_win_rate, wilson};
+
+/// Pairs handed to a judge at once.
+const CHUNK: usize = 64;
+
+/// How often one policy's completion is preferred.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WinRate {
+    /// Share of prompts on which the first policy wins; ties count half.
+    pub rate: f64,
+    /// 95% Wilson interval of it.
+    pub ci: Interval,
+    /// Prompts.
+    pub n: usize,
+    /// The rate that a logistic regression on the ratio of lengths predicts for equal lengths (appendix J of the paper).
+    pub length_controlled: f64,
+}
+
+/// What a policy's completions are like, measured by the embedded world's truth where there is one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicyReport {
+    /// Tokens per completion.
+    pub mean_length: f64,
+    /// Share of mentioned facts that are false, mean over completions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hallucination_rate: Option<f64>,
+    /// Share of the facts that are mentioned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<f64>,
+    /// Share of adjacent words that may stand together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fluency: Option<f64>,
+}
+
+/// `eval.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct EvalReport {
+    /// Each policy by its name.
+    pub policies: BTreeMap<String, PolicyReport>,
+    /// For each judge, each comparison by its name `a_vs_b`.
+    pub win_rate: BTreeMap<String, BTreeMap<String, WinRate>>,
+}
+
+/// The completions of one policy on the held-out prompts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contender {
+    /// Name in tables.
+    pub name: String,
+    /// One completion per prompt; all contenders answer the same prompts in the same order.
+    pub completions: Vec<Completion>,
+}
+
+/// Compares the `pairs` of contenders, by index, before every judge.
+///
+/// # Errors
+/// A judge fails, or two contenders did not answer the same prompts.
+pub fn run(
+    contenders: &[Contender],
+    pairs: &[(usize, usize)],
+    judges: &mut [Box<dyn Labeler>],
+    oracle: Option<&Oracle>,
+) -> Result<(Vec<Comparison>, EvalReport)> {
+    let mut report = EvalReport::default();
+    for contender in contenders {
+        let found = describe(&contender.completions, oracle)?;
+        report.policies.insert(contender.name.clone(), found);
+    }
+    let mut comparisons = Vec::new();
+    for judge in judges {
+        let rates = report.win_rate.entry(judge.name().to_string()).or_default();
+        for &(a, b) in pairs {
+            let (a, b) = (&contenders[a], &contenders[b]);
+            let rows = compare(judge.as_mut(), a, b)?;
+            rates.insert(format!("{}_vs_{}", a.name, b.name), win_rate(&rows));
+            comparisons.extend(rows);
+        }
+    }
+    Ok((comparisons, report))
+}
+
+fn describe(completions: &[Completion], oracle: Option<&Oracle>) -> Result<PolicyReport> {
+    let n = completions.len().max(1) as f64;
+    let length: usize = completions.iter().map(|row| row.n_tokens).sum();
+    let mut report = PolicyReport { mean_length: length as f64 / n, ..Default::default() };
+    if let Some(oracle) = oracle {
+        let (mut hallucination, mut coverage, mut fluency) = (0.0, 0.0, 0.0);
+        for row in completions {
+            let found = oracle.assess_id(&row.prompt_id, &row.completion)?;
+            hallucination += f64::from(found.hallucination_rate) / n;
+            coverage += f64::from(found.coverage) / n;
+            fluency += f64::from(found.fluency) / n;
+        }
+        report.hallucination_rate = Some(hallucination);
+        report.coverage = Some(coverage);
+        report.fluency = Some(fluency);
+    }
+    Ok(report)
+}
+
+fn compare(judge: &mut dyn Labeler, a: &Contender, b: &Contender) -> Result<Vec<Comparison>> {
+    let ids = |contender: &Contender| {
+        contender.completions.iter().map(|row| row.prompt_id.clone()).collect::<Vec<_>>()
+    };
+    if ids(a) != ids(b) {
+        let message = format!("`{}` and `{}` did not answer the same prompts", a.name, b.name);
+        return Err(Error::Usage(message));
+    }
+    let pairs: Vec<(&Completion, &Completion)> = a.completions.iter().zip(&b.completions).collect();
+    let label = format!("eval {} vs {} by {}", a.name, b.name, judge.name());
+    let mut progress = Progress::new(&label, pairs.len() as u64, "pairs");
+    let mut rows = Vec::with_capacity(pairs.len());
+    for chunk in pairs.chunks(CHUNK) {
+        let asked: Vec<Pair> = chunk
+            .iter()
+            .map(|(a, b)| Pair {
+                prompt_id: &a.prompt_id,
+                prompt: &a.prompt,
+                a: &a.completion,
+                b: &b.completion,
+            })
+            .collect();
+        let judgements = judge.compare(&asked)?;
+        rows.extend(chunk.iter().zip(judgements).map(|((row_a, row_b), judged)| Comparison {
+            prompt_id: row_a.prompt_id.clone(),
+            judge: judge.name().to_string(),
+            a: a.name.clone(),
+            b: b.name.clone(),
+            // Equal texts are a tie whatever a judge's position bias says.
+            p_win: if row_a.completion == row_b.completion { 0.5 } else { judged.p_a() },
+            length_a: row_a.n_tokens,
+            length_b: row_b.n_tokens,
+        }));
+        progress.inc(chunk.len() as u64);
+    }
+    Ok(rows)
+}
+
+/// The win rate that comparisons of one pair of policies by one judge amount to.
+pub fn win_rate(rows: &[Comparison]) -> WinRate {
+    let points = |row: &Comparison| match row.p_win.total_cmp(&0.5) {
+        std::cmp::Ordering::Greater => 1.0,
+        std::cmp::Ordering::Equal => 0.5,
+        std::cmp::Ordering::Less => 0.0,
+    };
+    let wins: Vec<f64> = rows.iter().map(points).collect();
+    let lengths = |length: fn(&Comparison) -> usize| {
+        rows.iter().map(|row| length(row) as f64).collect::<Vec<_>>()
+    };
+    let total: f64 = wins.iter().sum();
+    let (length_a, length_b) = (lengths(|row| row.length_a), lengths(|row| row.length_b));
+    WinRate {
+        rate: total / rows.len().max(1) as f64,
+        ci: wilson(total, rows.len()),
+        n: rows.len(),
+        length_controlled: length_controlled_win_rate(&wins, &length_a, &length_b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_count_half() {
+        let row = |p_win| Comparison {
+            prompt_id: "1".into(),
+            judge: "j".into(),
+            a: "a".into(),
+            b: "b".into(),
+            p_win,
+            length_a: 10,
+            length_b: 10,
+        };
+        let found = win_rate(&[row(0.9), row(0.5), row(0.51), row(0.1)]);
+        assert_eq!((found.rate, found.n), (0.625, 4));
+        assert!((found.length_controlled - 0.625).abs() < 1e-6, "{}", found.length_controlled);
+    }
+}

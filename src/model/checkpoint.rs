@@ -45,6 +45,8 @@ pub fn load_head(dir: &Path, device: &Device) -> Result<ScalarHead<Llama>> {
     // A classifier has no vocabulary head, whatever the file says about tying it.
     config.tie_word_embeddings = true;
     let mut model = ScalarHead::new(config.init(device));
+    model.mean = config.reward_mean.unwrap_or(0.0);
+    model.std = config.reward_std.unwrap_or(1.0);
     read_weights(&mut model, dir, HEAD_NAMES[0])?;
     Ok(model)
 }
@@ -57,6 +59,8 @@ pub fn save(model: &Llama, dir: &Path) -> Result<()> {
     let config = LlamaConfig {
         architectures: vec!["LlamaForCausalLM".into()],
         num_labels: None,
+        reward_mean: None,
+        reward_std: None,
         ..model.config().clone()
     };
     write_config(&config, dir)?;
@@ -71,6 +75,8 @@ pub fn save_head(model: &ScalarHead<Llama>, dir: &Path) -> Result<()> {
     let config = LlamaConfig {
         architectures: vec!["LlamaForSequenceClassification".into()],
         num_labels: Some(1),
+        reward_mean: Some(model.mean),
+        reward_std: Some(model.std),
         ..model.backbone.config().clone()
     };
     write_config(&config, dir)?;

@@ -81,6 +81,12 @@ pub struct LlamaConfig {
     /// Number of outputs of a classification head: 1 for a reward model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_labels: Option<usize>,
+    /// Mean reward on the training texts of a reward model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward_mean: Option<f32>,
+    /// Standard deviation of those rewards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward_std: Option<f32>,
 }
 
 fn default_rope_type() -> String {
@@ -122,6 +128,8 @@ impl LlamaConfig {
             eos_token_id: Some(2.into()),
             pad_token_id: Some(0),
             num_labels: None,
+            reward_mean: None,
+            reward_std: None,
         }
     }
 

@@ -14,6 +14,12 @@ pub struct ScalarHead<M: Module> {
     /// The language model; its own head is unused.
     pub backbone: M,
     score: Linear,
+    /// Mean of the rewards on the training texts; what is reported has mean 0 and deviation 1 there.
+    #[module(skip)]
+    pub mean: f32,
+    /// Their standard deviation.
+    #[module(skip)]
+    pub std: f32,
 }
 
 impl<M: CausalLm> ScalarHead<M> {
@@ -23,13 +29,14 @@ impl<M: CausalLm> ScalarHead<M> {
             .with_bias(false)
             .with_initializer(Initializer::Zeros)
             .init(&device_of(&backbone));
-        Self { backbone, score }
+        Self { backbone, score, mean: 0.0, std: 1.0 }
     }
 
-    /// The head's number at every token, `[batch * seq, 1]` in row order, beside nothing else.
-    pub fn forward(&self, input: Input) -> Tensor<2> {
+    /// The head's number at the tokens listed in `rows` of the flattened `[batch * seq]`, `[rows]`; not normalised.
+    pub fn forward(&self, input: Input, rows: Tensor<1, Int>) -> Tensor<1> {
         let hidden = self.backbone.hidden(input, None);
         let [batch, seq, width] = hidden.dims();
-        self.score.forward(hidden.reshape([batch * seq, width]))
+        let hidden = hidden.reshape([batch * seq, width]).select(0, rows);
+        self.score.forward(hidden).squeeze_dim::<1>(1)
     }
 }

@@ -11,7 +11,7 @@ mod init;
 mod layers;
 mod llama;
 
-use burn::module::Module;
+use burn::module::{Module, ModuleDisplay};
 use burn::prelude::*;
 
 pub use checkpoint::{load, load_head, save, save_head};
@@ -45,7 +45,7 @@ pub trait DecodeCache {
 ///
 /// One forward serves training and sampling, so that the two cannot differ. The head is apart, for logits of
 /// `[batch, seq, vocab]` are rarely wanted as a whole.
-pub trait CausalLm: Module {
+pub trait CausalLm: Module + ModuleDisplay + 'static {
     /// What [`CausalLm::hidden`] remembers between calls.
     type Cache: DecodeCache;
 

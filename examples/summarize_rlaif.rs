@@ -1,0 +1,214 @@
+//! The whole of RLAIF on the embedded world, on a CPU, without network: three policies from one start, and their judges.
+//!
+//! 1. fine-tune a small policy on demonstrations of mixed quality
+//! 2. sample two completions per prompt, let the largest shipped labeler say which is better
+//! 3. train a reward model on its soft labels and optimise the policy against it: **RLAIF**
+//! 4. optimise the policy against the labeler's own score of 1 to 10: **d-RLAIF**
+//! 5. the same as 3 with the oracle's preferences, the simulated human: **RLHF**
+//! 6. compare all with the fine-tuned policy on held-out prompts, before the oracle and before the labeler
+//!
+//! `cargo run --release --example summarize_rlaif -- --algorithm reinforce --seed 18 --run runs/other`
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use rlaif::config::{Config, LabelerConfig};
+use rlaif::eval::{self, EvalReport};
+use rlaif::label::{self, Alignment, LocalLabeler, OracleLabeler};
+use rlaif::pipeline::Pipeline;
+use rlaif::record::{Completion, read_jsonl};
+use rlaif::report;
+use rlaif::rl::{AlgorithmConfig, ReinforceConfig, RewardKind};
+use rlaif::world::World;
+use serde_json::{Map, Value, json};
+
+// Training allocates and frees tensors of megabytes at every step (benches/RESULTS.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Pairs on which the smaller labelers are measured; the largest is measured on all.
+const PAIRS_PER_LABELER: usize = 500;
+
+#[derive(Parser)]
+struct Args {
+    /// Run folder.
+    #[arg(long, default_value = "runs/summarize_rlaif")]
+    run: PathBuf,
+    /// Run file.
+    #[arg(long, default_value = "configs/rlaif.toml")]
+    config: PathBuf,
+    /// Seed of every random number.
+    #[arg(long, default_value_t = 17)]
+    seed: u64,
+    /// How the policy is optimised.
+    #[arg(long, value_enum, default_value_t = Algorithm::Ppo)]
+    algorithm: Algorithm,
+    /// Override a key of the run file, such as `rl.steps=10`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Algorithm {
+    /// Proximal policy optimisation.
+    Ppo,
+    /// The paper's REINFORCE with a value baseline.
+    Reinforce,
+}
+
+fn main() -> rlaif::Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).without_time().init();
+    let args = Args::parse();
+    let started = Instant::now();
+    let mut config = Config::read(&args.config, &args.overrides)?;
+    config.seed = args.seed;
+    if args.algorithm == Algorithm::Reinforce {
+        config.rl.algorithm = AlgorithmConfig::Reinforce(ReinforceConfig {});
+    }
+
+    let rlaif = Pipeline::new(config, &args.run)?;
+    rlaif.sft()?;
+    rlaif.sample()?;
+    rlaif.label()?;
+    rlaif.reward()?;
+    rlaif.rl()?;
+    let d_rlaif = rlaif.branch("d_rlaif", |config| config.rl.reward = RewardKind::Direct)?;
+    d_rlaif.rl()?;
+    let rlhf = rlaif.branch("rlhf", |config| config.labeler = LabelerConfig::Oracle)?;
+    rlhf.label()?;
+    rlhf.reward()?;
+    rlhf.rl()?;
+
+    let eval_started = Instant::now();
+    let evaluated = evaluate(&rlaif, &d_rlaif, &rlhf)?;
+    let labelers = labelers(&rlaif)?;
+    let eval_secs = eval_started.elapsed().as_secs_f64();
+
+    let mut summary = summary(&rlaif, evaluated, labelers)?;
+    summary["seconds"] = seconds(&rlaif, &d_rlaif, &rlhf, eval_secs, started.elapsed().as_secs_f64());
+    rlaif.run.write_json("summary.json", &summary)?;
+    report::write(&rlaif.run)?;
+    println!("{}", report::table(&summary));
+    print_samples(&rlaif)?;
+    println!("\nwrote {}", rlaif.run.path("report.html").display());
+    Ok(())
+}
+
+/// All four policies on the held-out prompts, before the judges of the run file.
+fn evaluate(rlaif: &Pipeline, d_rlaif: &Pipeline, rlhf: &Pipeline) -> rlaif::Result<EvalReport> {
+    let policy = Path::new("policy/model");
+    let contenders = [
+        rlaif.contender("sft", &rlaif.initial_policy())?,
+        rlaif.contender("rlaif", &rlaif.run.path(policy))?,
+        rlaif.contender("d_rlaif", &d_rlaif.run.path(policy))?,
+        rlaif.contender("rlhf", &rlhf.run.path(policy))?,
+    ];
+    for contender in &contenders {
+        let rel = format!("eval/{}.jsonl", contender.name);
+        rlaif.run.write_records(rel, &contender.completions)?;
+    }
+    let pairs = [(1, 0), (2, 0), (3, 0), (1, 3)];
+    let oracle = rlaif.config.data.oracle();
+    let mut judges = rlaif.judges()?;
+    let (comparisons, report) = eval::run(&contenders, &pairs, &mut judges, oracle.as_ref())?;
+    rlaif.run.write_records("comparisons.jsonl", &comparisons)?;
+    Ok(report)
+}
+
+/// Alignment of each shipped labeler with the oracle on the pairs that the fine-tuned policy wrote.
+fn labelers(rlaif: &Pipeline) -> rlaif::Result<Map<String, Value>> {
+    let completions: Vec<Completion> = read_jsonl(rlaif.run.path("completions.jsonl"))?;
+    let device = rlaif.config.backend.device()?;
+    let mut found = Map::new();
+    for size in ["xs", "s", "m"] {
+        let dir = PathBuf::from(format!("models/labeler-{size}"));
+        let mut labeler = LocalLabeler::load(&dir, &device)?;
+        let some = &completions[..completions.len().min(2 * PAIRS_PER_LABELER)];
+        let preferences = label::label(&mut labeler, some)?;
+        let Alignment { alignment, ci, same_position, first_position, n } =
+            label::alignment(&preferences, &mut OracleLabeler::new(World::tiny_tldr()))?;
+        let row = json!({
+            "alignment": alignment,
+            "ci": ci,
+            "same_position": same_position,
+            "first_position": first_position,
+            "n": n,
+        });
+        found.insert(size.into(), row);
+    }
+    Ok(found)
+}
+
+fn summary(
+    rlaif: &Pipeline,
+    evaluated: EvalReport,
+    labelers: Map<String, Value>,
+) -> rlaif::Result<Value> {
+    let read = |name: &str| -> rlaif::Result<Value> {
+        let path = rlaif.run.path(name);
+        let text = std::fs::read_to_string(&path).map_err(rlaif::Error::io("read", &path))?;
+        serde_json::from_str(&text).map_err(|e| rlaif::Error::file(&path, e.to_string()))
+    };
+    let mut win_rate = Map::new();
+    for (judge, rates) in evaluated.win_rate {
+        let judge = if judge == "oracle" { judge } else { "labeler".into() };
+        win_rate.insert(judge, json!(rates));
+    }
+    Ok(json!({
+        "seed": rlaif.config.seed,
+        "algorithm": rlaif.config.rl.algorithm,
+        "labeler": labelers,
+        "reward_model": read("reward.json")?,
+        "policies": evaluated.policies,
+        "win_rate": win_rate,
+        "tokens_per_second": {
+            "generate": read("rl.json")?["generate_tokens_per_second"],
+            "train": read("sft.json")?["tokens_per_second"],
+        },
+        "peak_memory_mb": peak_memory_mb(),
+    }))
+}
+
+/// Time per stage; a stage that an earlier run of this folder finished keeps its time.
+fn seconds(rlaif: &Pipeline, d_rlaif: &Pipeline, rlhf: &Pipeline, eval: f64, total: f64) -> Value {
+    let of = |pipeline: &Pipeline, stages: &[&str]| -> f64 {
+        stages.iter().filter_map(|stage| pipeline.run.stage_seconds(stage)).sum()
+    };
+    json!({
+        "sft": of(rlaif, &["sft"]),
+        "sample": of(rlaif, &["sample"]),
+        "label": of(rlaif, &["label"]),
+        "reward": of(rlaif, &["reward"]),
+        "rlaif": of(rlaif, &["rl"]),
+        "d_rlaif": of(d_rlaif, &["rl"]),
+        "rlhf": of(rlhf, &["label", "reward", "rl"]),
+        "eval": eval,
+        "total": total,
+    })
+}
+
+/// Largest resident memory of this process so far.
+fn peak_memory_mb() -> Option<f64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    // Kibibytes, but on Apple's systems bytes.
+    let unit = if cfg!(target_vendor = "apple") { 1.0 } else { 1024.0 };
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    Some(usage.max_rss() as f64 * unit / 1e6)
+}
+
+/// The first held-out posts with every policy's summary.
+fn print_samples(rlaif: &Pipeline) -> rlaif::Result<()> {
+    let names = ["sft", "rlaif", "d_rlaif", "rlhf"];
+    let mut all: Vec<Vec<Completion>> = Vec::new();
+    for name in names {
+        all.push(read_jsonl(rlaif.run.path(format!("eval/{name}.jsonl")))?);
+    }
+    for i in 0..all[0].len().min(3) {
+        println!("\n{}", all[0][i].prompt);
+        for (name, completions) in names.iter().zip(&all) {
+            println!("  {name:8} {}", completions[i].completion);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! The command line: one verb per stage. It can do nothing that a few lines of library code cannot.
+//!
+//! This file and `main.rs` are the only ones of the crate that print.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::backend::Backend;
+use crate::config::Config;
+use crate::error::Result;
+use crate::pipeline::Pipeline;
+use crate::run::RunDir;
+
+/// Aligns language models with AI feedback: label, reward model, RL, judged evaluation.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Fine-tune the policy on demonstrations.
+    Sft(Stage),
+    /// Sample completions of the fine-tuned policy.
+    Sample(Stage),
+    /// Label pairs of completions.
+    Label(Stage),
+    /// Train the reward model on the labels.
+    Reward(Stage),
+    /// Optimise the policy.
+    Rl(Stage),
+    /// Compare the optimised policy with the one it started from.
+    Eval(Stage),
+    /// Write the report page of a run folder.
+    Report {
+        /// Run folder.
+        #[arg(long)]
+        run: PathBuf,
+    },
+    /// Do all stages, skipping those that are finished.
+    Run(Stage),
+    /// List the backends and whether this binary holds them.
+    Devices,
+}
+
+#[derive(Debug, Args)]
+struct Stage {
+    /// Run file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Run folder.
+    #[arg(long, value_name = "DIR")]
+    run: PathBuf,
+    /// Backend, instead of the run file's.
+    #[arg(long, value_enum)]
+    backend: Option<Backend>,
+    /// Override a key of the run file, such as `rl.steps=10`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+impl Stage {
+    fn open(&self) -> Result<Pipeline> {
+        let mut config = Config::read(&self.config, &self.overrides)?;
+        config.backend = self.backend.unwrap_or(config.backend);
+        Pipeline::new(config, &self.run)
+    }
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// Those of the stage.
+pub fn run(cli: Cli) -> Result<()> {
+    match cli.verb {
+        Verb::Sft(stage) => stage.open()?.sft(),
+        Verb::Sample(stage) => stage.open()?.sample(),
+        Verb::Label(stage) => stage.open()?.label(),
+        Verb::Reward(stage) => stage.open()?.reward(),
+        Verb::Rl(stage) => stage.open()?.rl(),
+        Verb::Eval(stage) => stage.open()?.eval(),
+        Verb::Report { run } => crate::report::write(&RunDir::open(run)?),
+        Verb::Run(stage) => stage.open()?.run_all(),
+        Verb::Devices => {
+            list_devices();
+            Ok(())
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the answer to `rlaif devices`")]
+fn list_devices() {
+    for backend in Backend::ALL {
+        let name = backend.name();
+        match backend.device() {
+            Ok(device) => println!("{name:8} {device:?}"),
+            Err(error) => println!("{name:8} {error}"),
+        }
+    }
+}

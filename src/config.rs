@@ -1,0 +1,283 @@
+//! The run file: what a user writes, checked before anything starts.
+//!
+//! One TOML per run, one table per stage. Unknown keys are refused. `--set key=value` overrides a key by its dotted path.
+//! Everything here is what the user wrote; what follows from it is computed where it is needed.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::generate::SamplingConfig;
+use crate::optim::OptimConfig;
+use crate::rl::RlConfig;
+
+/// A whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Seed of every random number of the run.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// Where tensors are computed.
+    #[serde(default)]
+    pub backend: Backend,
+    /// Where prompts and demonstrations come from.
+    pub data: DataConfig,
+    /// The model to align.
+    pub policy: PolicyConfig,
+    /// Stage 0; without this table the policy starts as it is.
+    pub sft: Option<SftConfig>,
+    /// Stage 1.
+    pub sample: SampleConfig,
+    /// Who judges in stage 2 and, for `rl.reward = "direct"`, in stage 4.
+    pub labeler: LabelerConfig,
+    /// Stage 3.
+    pub reward: RewardConfig,
+    /// Stage 4.
+    pub rl: RlConfig,
+    /// Stage 5.
+    pub eval: EvalConfig,
+}
+
+fn default_seed() -> u64 {
+    17
+}
+
+/// Source of the texts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum DataConfig {
+    /// The embedded world.
+    TinyTldr {
+        /// Demonstrations for fine-tuning.
+        demonstrations: usize,
+        /// Prompts whose completions are labeled.
+        preference_prompts: usize,
+        /// Prompts of the policy optimisation.
+        rl_prompts: usize,
+        /// Held-out prompts.
+        eval_prompts: usize,
+    },
+    /// JSONL files.
+    Files {
+        /// Rows with `prompt` and `completion`; needed by stage `sft` alone.
+        demonstrations: Option<PathBuf>,
+        /// Rows with `prompt` whose completions are labeled.
+        preference_prompts: PathBuf,
+        /// Rows with `prompt` for the policy optimisation.
+        rl_prompts: PathBuf,
+        /// Held-out rows with `prompt`.
+        eval_prompts: PathBuf,
+    },
+}
+
+/// The model to align.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// Hugging Face folder.
+    pub model: PathBuf,
+    /// What the policy reads; `{prompt}` stands for the prompt.
+    #[serde(default = "default_template")]
+    pub prompt_template: String,
+}
+
+fn default_template() -> String {
+    "{prompt}".into()
+}
+
+impl PolicyConfig {
+    /// The text that the policy reads for a prompt.
+    pub fn render(&self, prompt: &str) -> String {
+        self.prompt_template.replace("{prompt}", prompt)
+    }
+}
+
+/// Supervised fine-tuning. Names as in TRL's `SFTConfig`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SftConfig {
+    /// Demonstrations per step.
+    pub batch_size: usize,
+    /// Passes over the demonstrations.
+    #[serde(default = "one")]
+    pub num_train_epochs: usize,
+    /// Optimizer.
+    #[serde(default)]
+    pub optim: OptimConfig,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// Sampling of the completions to be labeled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleConfig {
+    /// Completions per prompt; consecutive ones are compared.
+    #[serde(default = "two")]
+    pub num_generations: usize,
+    /// How they are drawn.
+    #[serde(default)]
+    pub sampling: SamplingConfig,
+}
+
+fn two() -> usize {
+    2
+}
+
+/// Who judges.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LabelerConfig {
+    /// A language model on this machine.
+    Local {
+        /// Hugging Face folder.
+        model: PathBuf,
+    },
+    /// The embedded world's truth: the simulated human.
+    Oracle,
+}
+
+/// Reward model training. Names as in TRL's `RewardConfig`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RewardConfig {
+    /// Pairs per step (the paper: 128 for summarization).
+    pub batch_size: usize,
+    /// Passes over the pairs (the paper: 2 to 3).
+    #[serde(default = "one")]
+    pub num_train_epochs: usize,
+    /// Share of the pairs that is held out to measure the accuracy.
+    #[serde(default = "default_holdout")]
+    pub holdout: f64,
+    /// Optimizer.
+    #[serde(default)]
+    pub optim: OptimConfig,
+}
+
+fn default_holdout() -> f64 {
+    0.1
+}
+
+/// Evaluation on held-out prompts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvalConfig {
+    /// Who compares the policies.
+    pub judges: Vec<LabelerConfig>,
+    /// How completions are drawn.
+    #[serde(default)]
+    pub sampling: SamplingConfig,
+}
+
+impl Config {
+    /// Reads a run file, applies `overrides` (`rl.steps=10`) and checks the result.
+    ///
+    /// # Errors
+    /// The file is missing or malformed, an override names no key, or a value is out of range.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let mut table: toml::Table =
+            toml::from_str(&text).map_err(|e| Error::file(path, e.to_string()))?;
+        for assignment in overrides {
+            set(&mut table, assignment)?;
+        }
+        let config: Self =
+            table.try_into().map_err(|e: toml::de::Error| Error::file(path, e.to_string()))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The run file that gives this configuration, every default written out.
+    ///
+    /// # Errors
+    /// A path is no UTF-8.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).map_err(|e| Error::Usage(e.to_string()))
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// Names the first field that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        if !self.policy.prompt_template.contains("{prompt}") {
+            let found = format!("{:?}", self.policy.prompt_template);
+            return Err(Error::field("policy.prompt_template", found, "a text with {prompt} in it"));
+        }
+        if let Some(sft) = &self.sft {
+            at_least("sft.batch_size", sft.batch_size, 1)?;
+            at_least("sft.num_train_epochs", sft.num_train_epochs, 1)?;
+            sft.optim.validate("sft.optim")?;
+        }
+        at_least("sample.num_generations", self.sample.num_generations, 2)?;
+        self.sample.sampling.validate("sample.sampling")?;
+        at_least("reward.batch_size", self.reward.batch_size, 1)?;
+        at_least("reward.num_train_epochs", self.reward.num_train_epochs, 1)?;
+        if !(0.0..1.0).contains(&self.reward.holdout) {
+            return Err(Error::field("reward.holdout", self.reward.holdout, "a number in [0, 1)"));
+        }
+        self.reward.optim.validate("reward.optim")?;
+        self.rl.validate()?;
+        at_least("eval.judges", self.eval.judges.len(), 1)?;
+        self.eval.sampling.validate("eval.sampling")
+    }
+}
+
+/// Refuses a count below `least`.
+///
+/// # Errors
+/// Names the field.
+pub fn at_least(field: &str, found: usize, least: usize) -> Result<()> {
+    if found < least {
+        return Err(Error::field(field, found, format!("at least {least}")));
+    }
+    Ok(())
+}
+
+/// Sets one key of a table by its dotted path; the value is TOML, or a bare word as a string.
+fn set(table: &mut toml::Table, assignment: &str) -> Result<()> {
+    let usage = || Error::Usage(format!("`--set {assignment}`: expected key=value"));
+    let (path, value) = assignment.split_once('=').ok_or_else(usage)?;
+    let value = format!("value = {value}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(value.into()));
+    let mut keys: Vec<&str> = path.trim().split('.').collect();
+    let last = keys.pop().filter(|key| !key.is_empty()).ok_or_else(usage)?;
+    let mut table = table;
+    for key in keys {
+        let inner = table.entry(key).or_insert_with(|| toml::Table::new().into());
+        table = inner.as_table_mut().ok_or_else(|| {
+            Error::Usage(format!("`--set {assignment}`: `{key}` is no table"))
+        })?;
+    }
+    table.insert(last.into(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_reach_nested_keys_and_keep_types() {
+        let mut table: toml::Table = "[rl]\nsteps = 1\n[rl.optim]\n".parse().unwrap();
+        for assignment in ["rl.steps=20", "rl.optim.learning_rate=1e-4", "backend=flex", "a.b=true"]
+        {
+            set(&mut table, assignment).unwrap();
+        }
+        let expected: toml::Table = "backend = 'flex'\n[a]\nb = true\n[rl]\nsteps = 20\n[rl.optim]\n\
+            learning_rate = 1e-4\n"
+            .parse()
+            .unwrap();
+        assert_eq!(table, expected);
+        assert!(set(&mut table, "rl.steps").is_err());
+        assert!(set(&mut table, "rl.steps.more=1").is_err());
+    }
+}

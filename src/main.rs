@@ -1,0 +1,31 @@
+//! The `rlaif` binary: parse, do one verb, print the chain of errors.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+use rlaif::cli::{self, Cli};
+use tracing_subscriber::EnvFilter;
+
+// Training allocates and frees tensors of megabytes at every step; glibc returns each to the kernel and pays for the
+// page faults (benches/RESULTS.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+    let Err(error) = cli::run(Cli::parse()) else { return ExitCode::SUCCESS };
+    eprintln!("error: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        eprintln!("  caused by: {cause}");
+        source = cause.source();
+    }
+    ExitCode::FAILURE
+}

@@ -1,0 +1,352 @@
+//! A whole run in a folder: each stage reads what came before, does its work and writes what comes next. A stage that has
+//! finished with the same inputs is skipped.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use burn::prelude::*;
+use serde_json::{Value, json};
+
+use crate::config::{Config, LabelerConfig};
+use crate::error::{Error, Result};
+use crate::eval::{self, Contender};
+use crate::label::{self, Labeler, LocalLabeler, OracleLabeler};
+use crate::model;
+use crate::record::{Completion, Preference, Prompt, read_jsonl};
+use crate::reward::{self, DirectReward, ModelReward, Reward};
+use crate::rl::{self, Policy, RewardKind, RlRun};
+use crate::run::RunDir;
+use crate::sample;
+use crate::seed::rng_for;
+use crate::sft;
+use crate::tokenizer::Tokenizer;
+use crate::world::World;
+
+/// A run file at work in a run folder.
+pub struct Pipeline {
+    /// What is to be done.
+    pub config: Config,
+    /// Where it is done.
+    pub run: RunDir,
+    /// Where a branch finds what it has not made itself.
+    parent: Option<RunDir>,
+    device: Device,
+}
+
+impl Pipeline {
+    /// Opens a run folder and writes the resolved run file into it.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or the backend is not compiled in.
+    pub fn new(config: Config, root: &Path) -> Result<Self> {
+        Self::open(config, RunDir::create(root)?, None)
+    }
+
+    /// A run inside this run that shares what it does not make itself: the fine-tuned policy, the sampled completions.
+    /// `change` says what is different.
+    ///
+    /// # Errors
+    /// As [`Pipeline::new`], and when the changed configuration is invalid.
+    pub fn branch(&self, name: &str, change: impl FnOnce(&mut Config)) -> Result<Self> {
+        let mut config = self.config.clone();
+        change(&mut config);
+        config.validate()?;
+        Self::open(config, self.run.child(name)?, Some(self.run.clone()))
+    }
+
+    fn open(config: Config, run: RunDir, parent: Option<RunDir>) -> Result<Self> {
+        let device = config.backend.device()?;
+        run.write_text("config.toml", &config.to_toml()?)?;
+        Ok(Self { config, run, parent, device })
+    }
+
+    /// All stages in order.
+    ///
+    /// # Errors
+    /// Those of the stages.
+    pub fn run_all(&self) -> Result<()> {
+        self.sft()?;
+        if self.config.rl.reward == RewardKind::Model {
+            self.sample()?;
+            self.label()?;
+            self.reward()?;
+        }
+        self.rl()?;
+        self.eval()?;
+        crate::report::write(&self.run)
+    }
+
+    /// Stage 0: fine-tunes the policy on demonstrations, if the run file has a table `sft`.
+    ///
+    /// # Errors
+    /// See [`sft::train`].
+    pub fn sft(&self) -> Result<()> {
+        let Some(config) = &self.config.sft else { return Ok(()) };
+        self.stage("sft", || {
+            let (initial, tokenizer) = self.load(&self.config.policy.model)?;
+            let rows = self.config.data.read_demonstrations()?;
+            let mut metrics = self.run.metrics()?;
+            metrics.open("sft")?;
+            let policy = &self.config.policy;
+            let start = (initial, &tokenizer);
+            let (trained, rate) =
+                sft::train(config, policy, start, &rows, &mut metrics, self.config.seed)?;
+            self.save("sft/model", &trained, &tokenizer)?;
+            self.run.write_json("sft.json", &json!({ "tokens_per_second": rate }))
+        })
+    }
+
+    /// Stage 1: completions of the fine-tuned policy, to be labeled.
+    ///
+    /// # Errors
+    /// See [`sample::sample`].
+    pub fn sample(&self) -> Result<()> {
+        self.stage("sample", || {
+            let (model, tokenizer) = self.load(&self.initial_policy())?;
+            let policy =
+                Policy { model: &model, tokenizer: &tokenizer, config: &self.config.policy };
+            let prompts = self.config.data.read_preference_prompts()?;
+            let config = &self.config.sample;
+            let mut rng = rng_for(self.config.seed, "sample", 0);
+            let completions = sample::sample(
+                &policy,
+                &prompts,
+                config.num_generations,
+                &config.sampling,
+                &mut rng,
+            )?;
+            self.run.write_records("completions.jsonl", &completions)
+        })
+    }
+
+    /// Stage 2: preferences between the completions; with the embedded world, held against its truth.
+    ///
+    /// # Errors
+    /// See [`label::label`].
+    pub fn label(&self) -> Result<()> {
+        self.stage("label", || {
+            let completions: Vec<Completion> =
+                read_jsonl(self.input("completions.jsonl", "sample")?)?;
+            let mut labeler = self.labeler(&self.config.labeler)?;
+            let preferences = label::label(labeler.as_mut(), &completions)?;
+            self.run.write_records("preferences.jsonl", &preferences)?;
+            if self.config.data.oracle().is_some() {
+                let mut gold = OracleLabeler::new(World::tiny_tldr());
+                let found = label::alignment(&preferences, &mut gold)?;
+                tracing::info!("alignment {:.3}, same position {:.3}", found.alignment, found.same_position);
+                self.run.write_json("label.json", &found)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Stage 3: a reward model from the preferences, starting from the fine-tuned policy.
+    ///
+    /// # Errors
+    /// See [`reward::train`].
+    pub fn reward(&self) -> Result<()> {
+        self.stage("reward", || {
+            let preferences: Vec<Preference> = read_jsonl(self.input("preferences.jsonl", "label")?)?;
+            let (backbone, tokenizer) = self.load(&self.initial_policy())?;
+            let mut metrics = self.run.metrics()?;
+            metrics.open("reward")?;
+            let (model, report) = reward::train(
+                &self.config.reward,
+                &self.config.policy,
+                (backbone, &tokenizer),
+                &preferences,
+                &mut metrics,
+                self.config.seed,
+            )?;
+            tracing::info!("held-out accuracy {:.3} on {} pairs", report.accuracy, report.n);
+            self.run.write_dir("reward/model", |dir| {
+                model::save_head(&model, dir)?;
+                tokenizer.save(dir)
+            })?;
+            self.run.write_json("reward.json", &report)
+        })
+    }
+
+    /// Stage 4: optimises the fine-tuned policy.
+    ///
+    /// # Errors
+    /// See [`rl::train`].
+    pub fn rl(&self) -> Result<()> {
+        self.stage("rl", || {
+            let (initial, tokenizer) = self.load(&self.initial_policy())?;
+            let prompts = non_empty(self.config.data.read_rl_prompts()?, "data.rl_prompts")?;
+            let mut reward = self.reward_of_rl()?;
+            let mut metrics = self.run.metrics()?;
+            metrics.open("rl")?;
+            let mut algorithm = self.config.rl.init(initial.clone());
+            let mut run = RlRun {
+                config: &self.config.rl,
+                policy: &self.config.policy,
+                tokenizer: &tokenizer,
+                prompts: &prompts,
+                reward: reward.as_mut(),
+                metrics: &mut metrics,
+            };
+            let trained = rl::train(&mut run, initial, algorithm.as_mut(), self.config.seed)?;
+            self.save("policy/model", &trained.model, &tokenizer)?;
+            self.run.write_records("rollouts.jsonl", &trained.rollouts)?;
+            let rate = trained.n_tokens as f64 / trained.generate_secs.max(f64::MIN_POSITIVE);
+            self.run.write_json("rl.json", &json!({ "generate_tokens_per_second": rate }))
+        })
+    }
+
+    /// Stage 5: the optimised policy against the one it started from, on held-out prompts.
+    ///
+    /// # Errors
+    /// See [`eval::run`].
+    pub fn eval(&self) -> Result<()> {
+        self.stage("eval", || {
+            let contenders = [
+                self.contender("policy", &self.input("policy/model", "rl")?)?,
+                self.contender("sft", &self.initial_policy())?,
+            ];
+            for contender in &contenders {
+                let rel = format!("eval/{}.jsonl", contender.name);
+                self.run.write_records(rel, &contender.completions)?;
+            }
+            let oracle = self.config.data.oracle();
+            let mut judges = self.judges()?;
+            let (comparisons, report) =
+                eval::run(&contenders, &[(0, 1)], &mut judges, oracle.as_ref())?;
+            self.run.write_records("comparisons.jsonl", &comparisons)?;
+            self.run.write_json("eval.json", &report)
+        })
+    }
+
+    /// The completions of a policy on the held-out prompts.
+    ///
+    /// # Errors
+    /// The model or the prompts cannot be read, or a prompt does not fit.
+    pub fn contender(&self, name: &str, dir: &Path) -> Result<Contender> {
+        let (model, tokenizer) = self.load(dir)?;
+        let policy = Policy { model: &model, tokenizer: &tokenizer, config: &self.config.policy };
+        let prompts = non_empty(self.config.data.read_eval_prompts()?, "data.eval_prompts")?;
+        let mut rng = rng_for(self.config.seed, "eval", 0);
+        let sampling = &self.config.eval.sampling;
+        let completions = sample::sample(&policy, &prompts, 1, sampling, &mut rng)?;
+        Ok(Contender { name: name.into(), completions })
+    }
+
+    /// The judges of the run file.
+    ///
+    /// # Errors
+    /// A model cannot be loaded, or the oracle is asked about texts that it does not know.
+    pub fn judges(&self) -> Result<Vec<Box<dyn Labeler>>> {
+        self.config.eval.judges.iter().map(|config| self.labeler(config)).collect()
+    }
+
+    /// Where the policy is that stages 1 to 4 start from.
+    pub fn initial_policy(&self) -> PathBuf {
+        match &self.config.sft {
+            Some(_) => self.own_or_parents("sft/model"),
+            None => self.config.policy.model.clone(),
+        }
+    }
+
+    fn labeler(&self, config: &LabelerConfig) -> Result<Box<dyn Labeler>> {
+        match config {
+            LabelerConfig::Local { model } => Ok(Box::new(LocalLabeler::load(model, &self.device)?)),
+            LabelerConfig::Oracle if self.config.data.oracle().is_some() => {
+                Ok(Box::new(OracleLabeler::new(World::tiny_tldr())))
+            }
+            LabelerConfig::Oracle => {
+                Err(Error::field("labeler.kind", "oracle", "`local`: no truth is known about files"))
+            }
+        }
+    }
+
+    fn reward_of_rl(&self) -> Result<Box<dyn Reward>> {
+        match self.config.rl.reward {
+            RewardKind::Direct => Ok(Box::new(DirectReward::new(self.labeler(&self.config.labeler)?))),
+            RewardKind::Model => {
+                let dir = self.input("reward/model", "reward")?;
+                let model = model::load_head(&dir, &self.device)?.valid();
+                let tokenizer = Tokenizer::load(&dir)?;
+                Ok(Box::new(ModelReward::new(model, tokenizer, self.config.policy.clone())))
+            }
+        }
+    }
+
+    fn load(&self, dir: &Path) -> Result<(model::Llama, Tokenizer)> {
+        Ok((model::load(dir, &self.device)?, Tokenizer::load(dir)?))
+    }
+
+    fn save(&self, rel: &str, model: &model::Llama, tokenizer: &Tokenizer) -> Result<()> {
+        self.run.write_dir(rel, |dir| {
+            model::save(model, dir)?;
+            tokenizer.save(dir)
+        })
+    }
+
+    /// A file or folder that an earlier stage has written.
+    fn input(&self, rel: &str, stage: &str) -> Result<PathBuf> {
+        let path = self.own_or_parents(rel);
+        if path.exists() {
+            return Ok(path);
+        }
+        Err(Error::Usage(format!("{} is missing: run stage `{stage}` first", path.display())))
+    }
+
+    fn own_or_parents(&self, rel: &str) -> PathBuf {
+        let own = self.run.path(rel);
+        match &self.parent {
+            Some(parent) if !own.exists() => parent.path(rel),
+            _ => own,
+        }
+    }
+
+    /// Does the work of a stage unless it has been done with the same inputs.
+    fn stage(&self, name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let inputs = self.fingerprint(name).to_string();
+        if self.run.stage_done(name, &inputs) {
+            tracing::info!("{name}: finished before, skipped");
+            return Ok(());
+        }
+        tracing::info!("{name}");
+        self.run.forget_stage(name)?;
+        let started = Instant::now();
+        work()?;
+        self.run.finish_stage(name, &inputs, started.elapsed().as_secs_f64())
+    }
+
+    /// Everything in the run file that a stage and those before it depend on.
+    fn fingerprint(&self, stage: &str) -> Value {
+        let config = &self.config;
+        let mut parts = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "seed": config.seed,
+            "backend": config.backend,
+            "data": config.data,
+            "policy": config.policy,
+            "sft": config.sft,
+        });
+        let later: [(&str, Value); 5] = [
+            ("sample", json!(config.sample)),
+            ("label", json!(config.labeler)),
+            ("reward", json!(config.reward)),
+            ("rl", json!(config.rl)),
+            ("eval", json!(config.eval)),
+        ];
+        if stage != "sft" {
+            for (name, part) in later {
+                parts[name] = part;
+                if name == stage {
+                    break;
+                }
+            }
+        }
+        parts
+    }
+}
+
+fn non_empty(prompts: Vec<Prompt>, field: &str) -> Result<Vec<Prompt>> {
+    if prompts.is_empty() {
+        return Err(Error::field(field, "empty", "at least one prompt"));
+    }
+    Ok(prompts)
+}

@@ -1,0 +1,72 @@
+//! A trained reward model as the reward.
+
+use super::Reward;
+use crate::batch::{Batch, Tree};
+use crate::config::PolicyConfig;
+use crate::error::Result;
+use crate::log_prob::chunks_by_length;
+use crate::model::{CausalLm, ScalarHead, device_of};
+use crate::record::Completion;
+use crate::tokenizer::Tokenizer;
+
+/// Padded tokens in one forward pass.
+const MAX_TOKENS: usize = 16_384;
+
+/// Reads a prompt, as the policy reads it, with a completion and an end-of-text token; the head's number at the last token,
+/// with the training texts' mean taken off and divided by their deviation, is the reward.
+pub struct ModelReward<M: CausalLm> {
+    model: ScalarHead<M>,
+    tokenizer: Tokenizer,
+    policy: PolicyConfig,
+}
+
+impl<M: CausalLm> ModelReward<M> {
+    /// From a model without gradients.
+    pub fn new(model: ScalarHead<M>, tokenizer: Tokenizer, policy: PolicyConfig) -> Self {
+        Self { model, tokenizer, policy }
+    }
+}
+
+impl<M: CausalLm> Reward for ModelReward<M> {
+    fn reward(&mut self, completions: &[Completion]) -> Result<Vec<f32>> {
+        let tree = |group: &[Completion]| {
+            let texts: Vec<&str> = group.iter().map(|row| row.completion.as_str()).collect();
+            tree(&self.tokenizer, &self.policy, &group[0].prompt, &texts)
+        };
+        let groups = completions.chunk_by(|a, b| a.prompt == b.prompt);
+        let trees: Vec<Tree> = groups.map(tree).collect::<Result<_>>()?;
+        let raw = raw_rewards(&self.model, &trees)?;
+        let (mean, std) = (self.model.mean, self.model.std);
+        Ok(raw.into_iter().map(|reward| (reward - mean) / std).collect())
+    }
+}
+
+/// What the reward model reads: the prompt and each of its completions.
+pub(super) fn tree(
+    tokenizer: &Tokenizer,
+    policy: &PolicyConfig,
+    prompt: &str,
+    completions: &[&str],
+) -> Result<Tree> {
+    let encode = |text: &&str| tokenizer.encode_completion(text);
+    Ok(Tree {
+        prompt: tokenizer.encode_prompt(&policy.render(prompt))?,
+        completions: completions.iter().map(encode).collect::<Result<_>>()?,
+    })
+}
+
+/// The head's number at the last token of each completion, before normalisation.
+pub(super) fn raw_rewards<M: CausalLm>(model: &ScalarHead<M>, trees: &[Tree]) -> Result<Vec<f32>> {
+    let device = device_of(model);
+    let (vocab, max_len) = (model.backbone.vocab_size(), model.backbone.max_len());
+    let mut answers: Vec<Vec<f32>> = vec![Vec::new(); trees.len()];
+    for chunk in chunks_by_length(trees, MAX_TOKENS) {
+        let picked: Vec<Tree> = chunk.iter().map(|&i| trees[i].clone()).collect();
+        let batch = Batch::new(&picked, vocab, max_len, &device)?;
+        let mut values = model.forward(batch.input, batch.last).try_into_vec_as::<f32>()?.into_iter();
+        for &i in &chunk {
+            answers[i] = values.by_ref().take(trees[i].completions.len()).collect();
+        }
+    }
+    Ok(answers.into_iter().flatten().collect())
+}

@@ -1,0 +1,99 @@
+//! What the policy writes during training, with all that an update needs to know about it.
+
+use rand::rngs::StdRng;
+
+use crate::batch::Tree;
+use crate::config::PolicyConfig;
+use crate::error::Result;
+use crate::generate::{SamplingConfig, generate};
+use crate::model::CausalLm;
+use crate::record::{Completion, Prompt};
+use crate::tokenizer::Tokenizer;
+
+/// One sampled completion, as text and as tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rollout {
+    /// The text and where it comes from.
+    pub completion: Completion,
+    /// Tokens of the prompt as the policy read it.
+    pub prompt_tokens: Vec<u32>,
+    /// Tokens of the completion, the end-of-text token included.
+    pub tokens: Vec<u32>,
+    /// Log-probability of each token when it was sampled, in nats.
+    pub log_probs: Vec<f32>,
+    /// Log-probability of each token under the reference policy, in nats; empty until it is computed.
+    pub ref_log_probs: Vec<f32>,
+    /// Worth of the whole completion, before the KL penalty.
+    pub reward: f32,
+}
+
+impl Rollout {
+    /// KL estimate per token, `log pi - log pi_ref` in nats (k1).
+    pub fn kl(&self) -> impl Iterator<Item = f32> {
+        self.log_probs.iter().zip(&self.ref_log_probs).map(|(log_prob, reference)| log_prob - reference)
+    }
+}
+
+/// Completions as trees for [`Batch::new`](crate::batch::Batch::new): consecutive completions of one prompt share its
+/// encoding. The order of completions stays.
+pub fn trees(rollouts: &[Rollout]) -> Vec<Tree> {
+    let same_prompt = |a: &Rollout, b: &Rollout| {
+        a.completion.prompt_id == b.completion.prompt_id && a.prompt_tokens == b.prompt_tokens
+    };
+    let tree = |group: &[Rollout]| Tree {
+        prompt: group[0].prompt_tokens.clone(),
+        completions: group.iter().map(|rollout| rollout.tokens.clone()).collect(),
+    };
+    rollouts.chunk_by(same_prompt).map(tree).collect()
+}
+
+/// A model that writes text: the weights with their tokenizer and prompt template.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy<'a, M> {
+    /// Weights, without gradients.
+    pub model: &'a M,
+    /// Text to tokens and back.
+    pub tokenizer: &'a Tokenizer,
+    /// What it reads for a prompt.
+    pub config: &'a PolicyConfig,
+}
+
+impl<M: CausalLm> Policy<'_, M> {
+    /// Draws `n` completions of each prompt, in prompt order.
+    ///
+    /// # Errors
+    /// As [`generate`], and when a text cannot be encoded or decoded.
+    pub fn sample(
+        &self,
+        prompts: &[Prompt],
+        n: usize,
+        sampling: &SamplingConfig,
+        rng: &mut StdRng,
+    ) -> Result<Vec<Rollout>> {
+        let encode = |prompt: &Prompt| self.tokenizer.encode_prompt(&self.config.render(&prompt.prompt));
+        let encoded: Vec<Vec<u32>> = prompts.iter().map(encode).collect::<Result<_>>()?;
+        let samples = generate(self.model, &encoded, n, self.tokenizer.eos(), sampling, rng)?;
+        let mut rollouts = Vec::with_capacity(samples.len());
+        for (i, sample) in samples.into_iter().enumerate() {
+            let prompt = &prompts[i / n];
+            let completion = Completion {
+                prompt_id: prompt.id.clone(),
+                prompt: prompt.prompt.clone(),
+                index: i % n,
+                completion: self.tokenizer.decode(&sample.tokens)?.trim().to_string(),
+                n_tokens: sample.tokens.len(),
+                log_prob: sample.log_probs.iter().sum(),
+                finished: sample.finished,
+            };
+            rollouts.push(Rollout {
+                completion,
+                prompt_tokens: encoded[i / n].clone(),
+                tokens: sample.tokens,
+                log_probs: sample.log_probs,
+                ref_log_probs: Vec::new(),
+                reward: 0.0,
+            });
+        }
+        Ok(rollouts)
+    }
+}

@@ -14,7 +14,7 @@ pub mod optim;
 pub mod pipeline;
 pub mod progress;
 pub mod record;
-mod report { pub fn write(_: &crate::run::RunDir) -> crate::Result<()> { Ok(()) } }
+pub mod report;
 pub mod reward;
 pub mod rl;
 pub mod run;

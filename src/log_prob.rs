@@ -12,24 +12,35 @@ use crate::model::{CausalLm, device_of};
 /// Logits are computed for completion tokens only and divided by `temperature` first, so that the numbers are those of
 /// the distribution that was sampled from.
 pub fn token_log_probs<M: CausalLm>(model: &M, batch: &Batch, temperature: f32) -> Tensor<2> {
-    token_log_probs_and_entropy(model, batch, temperature).0
+    chosen(&distributions(model, batch, temperature), batch)
 }
 
-/// [`token_log_probs`], and the entropy of the distribution at each of those tokens in nats, `[completions, len]`.
+/// [`token_log_probs`], and the entropy of the distribution at each of those tokens in nats, `[completions, len]`; the
+/// entropy is no part of the graph.
 pub fn token_log_probs_and_entropy<M: CausalLm>(
     model: &M,
     batch: &Batch,
     temperature: f32,
 ) -> (Tensor<2>, Tensor<2>) {
+    let log_probs = distributions(model, batch, temperature);
+    let detached = log_probs.clone().detach().inner();
+    let entropy = (detached.clone().exp() * detached).sum_dim(1).neg();
+    let entropy = entropy.reshape(batch.targets.dims()) * batch.mask.clone().inner();
+    (chosen(&log_probs, batch), entropy)
+}
+
+/// Log-probabilities of every token at every place of a completion, `[completions * len, vocab]`.
+fn distributions<M: CausalLm>(model: &M, batch: &Batch, temperature: f32) -> Tensor<2> {
     let hidden = model.hidden(batch.input.clone(), None);
     let [rows, seq, width] = hidden.dims();
-    let [n, len] = batch.targets.dims();
     let hidden = hidden.reshape([rows * seq, width]).select(0, batch.predictors.clone());
-    let log_probs = log_softmax(model.logits(hidden) / temperature, 1);
+    log_softmax(model.logits(hidden) / temperature, 1)
+}
+
+fn chosen(log_probs: &Tensor<2>, batch: &Batch) -> Tensor<2> {
+    let [n, len] = batch.targets.dims();
     let chosen = log_probs.clone().gather(1, batch.targets.clone().reshape([n * len, 1]));
-    let entropy = (log_probs.clone().exp() * log_probs).sum_dim(1).neg();
-    let masked = |x: Tensor<2>| x.reshape([n, len]) * batch.mask.clone();
-    (masked(chosen), masked(entropy))
+    chosen.reshape([n, len]) * batch.mask.clone()
 }
 
 /// Log-probabilities of the completion tokens of `trees` on the host, one row per completion, unpadded.

@@ -18,7 +18,8 @@ const MAX_TOKENS: usize = 8_192;
 
 /// Judges by the probabilities that a language model gives to the answer tokens.
 ///
-/// Both orders of a pair, and consecutive candidates of one prompt, share one encoding of the preamble and the text.
+/// Both orders of a pair, and consecutive pairs or candidates of one prompt, share one encoding of the preamble and the
+/// text.
 pub struct LocalLabeler<M = Llama> {
     name: String,
     model: M,
@@ -64,12 +65,13 @@ impl<M: CausalLm> Labeler for LocalLabeler<M> {
     }
 
     fn compare(&mut self, pairs: &[Pair]) -> Result<Vec<Judgement>> {
-        let tree = |pair: &Pair| {
-            let orders = [(pair.a, pair.b), (pair.b, pair.a)];
-            let questions = orders.into_iter().map(|(first, second)| compare_question(first, second));
-            self.tree(&compare_prefix(pair.prompt), questions)
+        let tree = |group: &[Pair]| {
+            let orders = group.iter().flat_map(|pair| [(pair.a, pair.b), (pair.b, pair.a)]);
+            let questions = orders.map(|(first, second)| compare_question(first, second));
+            self.tree(&compare_prefix(group[0].prompt), questions)
         };
-        let trees: Vec<Tree> = pairs.iter().map(tree).collect::<Result<_>>()?;
+        let groups = pairs.chunk_by(|a, b| a.prompt == b.prompt);
+        let trees: Vec<Tree> = groups.map(tree).collect::<Result<_>>()?;
         let answers = answer_log_probs(&self.model, &trees, &self.compare_answers, MAX_TOKENS)?;
         let judgement = |orders: &[Vec<f32>]| Judgement {
             p_a_first: orders[0][0].exp(),

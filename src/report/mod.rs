@@ -1,0 +1,202 @@
+//! Stage 6: the run folder as one page, `report.html`, and a summary as tables for a terminal.
+//!
+//! The page stands alone: style and drawings are inside it, it runs no scripts and fetches nothing.
+//! Whatever the folder does not hold is left out. This room only reads what other stages wrote and
+//! computes no statistics; start reading at [`write`].
+//!
+//! Prompts, completions and rationales are hostile text: a model may write HTML. The template
+//! escapes everything but the drawings of `plot`, which hold numbers only.
+
+mod curves;
+pub mod paper;
+mod plot;
+mod samples;
+mod table;
+
+use std::fs;
+use std::path::Path;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Value, context};
+
+use crate::error::{Error, Result};
+use crate::run::RunDir;
+
+pub use table::table;
+
+const PAGE: &str = include_str!("page.html");
+
+/// Writes `report.html` into the run folder.
+///
+/// Reads, each where it is there: `summary.json` (or else `eval.json`) for the tables,
+/// `metrics.jsonl` of the folder and of the folders in it for the curves, `eval/*.jsonl` and
+/// `preferences.jsonl` for samples, `config.toml`.
+pub fn write(run: &RunDir) -> Result<()> {
+    let summary = summary(run)?;
+    let page = context! {
+        name => folder_name(run.root()),
+        seed => summary["seed"].as_u64(),
+        tables => table::tables(&summary).into_iter().map(table_value).collect::<Vec<_>>(),
+        stages => curves::stages(run)?,
+        completions => samples::completions(run)?,
+        preferences => samples::preferences(run)?,
+        config => text(run, "config.toml")?,
+    };
+    let html = render(page)
+        .map_err(|source| Error::file(run.path("report.html"), source.to_string()))?;
+    run.write_text("report.html", &html)
+}
+
+fn render(page: Value) -> std::result::Result<String, minijinja::Error> {
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()?;
+    let mut environment = Environment::new();
+    environment.set_syntax(syntax);
+    // The name's ending is what turns escaping on.
+    environment.render_named_str("page.html", PAGE, page)
+}
+
+fn summary(run: &RunDir) -> Result<serde_json::Value> {
+    for name in ["summary.json", "eval.json"] {
+        if let Some(text) = text(run, name)? {
+            return serde_json::from_str(&text)
+                .map_err(|source| Error::file(run.path(name), source.to_string()));
+        }
+    }
+    Ok(serde_json::Value::Null)
+}
+
+/// A file's text, `None` when there is no such file.
+fn text(run: &RunDir, name: &str) -> Result<Option<String>> {
+    let path = run.path(name);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    fs::read_to_string(&path)
+        .map(Some)
+        .map_err(Error::io("read", &path))
+}
+
+fn table_value(table: table::Table) -> Value {
+    let table::Table {
+        caption,
+        note,
+        head,
+        rows,
+    } = table;
+    context! { caption, note, head, rows }
+}
+
+/// The last part of a path; `.` has none of its own.
+fn folder_name(path: &Path) -> String {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let name = whole.file_name().unwrap_or(whole.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTILE: &str = "</td><script>alert('x')</script>\"&";
+    const ESCAPED: &str = "&lt;&#x2f;td&gt;&lt;script&gt;alert(&#x27;x&#x27;)";
+
+    fn page(files: &[(&str, &str)]) -> String {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDir::create(root.path().join("tiny")).unwrap();
+        for (name, text) in files {
+            run.write_text(name, text).unwrap();
+        }
+        write(&run).unwrap();
+        fs::read_to_string(run.path("report.html")).unwrap()
+    }
+
+    fn row(mut row: serde_json::Value) -> String {
+        row["prompt_id"] = HOSTILE.into();
+        row["prompt"] = HOSTILE.into();
+        row.to_string() + "\n"
+    }
+
+    #[test]
+    fn hostile_text_is_escaped() {
+        let completion = row(serde_json::json!({
+            "index": 0, "completion": HOSTILE, "n_tokens": 1, "log_prob": 0, "finished": true,
+        }));
+        let preference = row(serde_json::json!({
+            "chosen": HOSTILE, "rejected": HOSTILE, "labeler": HOSTILE, "rationale": HOSTILE,
+        }));
+        let metric = serde_json::json!({"stage": HOSTILE, "step": 1, "time": 0, HOSTILE: 1.5});
+        let summary = serde_json::json!({
+            "win_rate": {HOSTILE: {HOSTILE: {"rate": 0.5}}},
+            "policies": {HOSTILE: {HOSTILE: 1}},
+            "labeler": {HOSTILE: {}},
+            "seconds": {HOSTILE: 1},
+        });
+        let html = page(&[
+            ("summary.json", &summary.to_string()),
+            ("metrics.jsonl", &(metric.to_string() + "\n")),
+            ("eval/<i>.jsonl", &completion),
+            ("preferences.jsonl", &preference),
+            ("config.toml", HOSTILE),
+        ]);
+        assert!(!html.contains("<script") && !html.contains("<i>"), "{html}");
+        // Prompt and completion; prompt, chosen, rejected, labeler, rationale; config; stage and
+        // metric; and the summary's names at least once each.
+        assert!(html.matches(ESCAPED).count() >= 15, "{html}");
+        // A quote would end an attribute.
+        assert!(!html.contains("</td><") || !html.contains("alert('x')"));
+    }
+
+    #[test]
+    fn what_is_missing_leaves_its_section_out() {
+        let heads = [
+            "Results",
+            "Curves",
+            "Completions",
+            "Labelled pairs",
+            "Run file",
+        ];
+        let completion = row(serde_json::json!({
+            "index": 0, "completion": "a", "n_tokens": 1, "log_prob": 0, "finished": true,
+        }));
+        let preference = row(serde_json::json!({"chosen": "a", "rejected": "b"}));
+        let files = [
+            ("eval.json", r#"{"reward_model": {"accuracy": 0.5}}"#),
+            (
+                "metrics.jsonl",
+                "{\"stage\":\"rl\",\"step\":1,\"time\":0,\"loss\":1}\n",
+            ),
+            ("eval/sft.jsonl", &completion),
+            ("preferences.jsonl", &preference),
+            ("config.toml", "seed = 1"),
+        ];
+        for (present, file) in heads.iter().zip(&files) {
+            let html = page(&[*file]);
+            for head in heads {
+                let shown = html.contains(&format!(">{head}</h2>"));
+                assert_eq!(shown, head == *present, "{head} with {}", file.0);
+            }
+        }
+        assert!(page(&[]).contains("nothing to report"));
+        let all = page(&files);
+        assert!(heads.iter().all(|head| all.contains(head)));
+        assert!(
+            !all.contains("http://") || all.matches("http://").count() == 1,
+            "only the xmlns"
+        );
+    }
+
+    #[test]
+    fn a_summary_goes_before_an_evaluation() {
+        let html = page(&[
+            ("eval.json", r#"{"reward_model": {"accuracy": 0.5}}"#),
+            (
+                "summary.json",
+                r#"{"seed": 17, "reward_model": {"accuracy": 0.75}}"#,
+            ),
+        ]);
+        assert!(html.contains("75.0%") && !html.contains("50.0%") && html.contains("Seed 17"));
+    }
+}

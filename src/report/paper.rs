@@ -1,0 +1,91 @@
+//! The paper's numbers, to be shown beside our own: one table, read by the page and the console.
+//!
+//! Lee et al. 2023, arXiv:2309.00267, summarization of Reddit posts with PaLM 2, judged by people.
+//! Ours come from other models, other data and other judges: the direction compares, the size
+//! does not. Rates are fractions of 1, as in the summary.
+
+/// What the paper reports for one pair of policies.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PaperWinRate {
+    /// How often raters ranked the first policy above the second.
+    pub rate: f64,
+    /// The same, had both policies written equally long texts.
+    pub length_controlled: f64,
+}
+
+/// What the paper reports for one size of labeler.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PaperLabeler {
+    /// The labeler's model.
+    pub model: &'static str,
+    /// How often it preferred what people preferred.
+    pub alignment: f64,
+    /// How often it preferred the same position in both orders.
+    pub same_position: f64,
+}
+
+/// Table 1 ("same-size" and "direct" rows included in the later versions of the paper).
+const WIN_RATES: [(&str, PaperWinRate); 4] = [
+    ("rlaif_vs_sft", win(0.71, 0.59)),
+    ("d_rlaif_vs_sft", win(0.74, 0.65)),
+    ("rlhf_vs_sft", win(0.73, 0.61)),
+    ("rlaif_vs_rlhf", win(0.50, 0.47)),
+];
+
+/// Alignment by size (Table 3) and share of position-driven answers (Table 4). Our sizes are
+/// matched by rank, not by parameters.
+const LABELERS: [(&str, PaperLabeler); 3] = [
+    ("xs", labeler_of("PaLM 2 XS", 0.627, 0.56)),
+    ("s", labeler_of("PaLM 2 S", 0.738, 0.21)),
+    ("m", labeler_of("PaLM 2 L", 0.780, 0.18)),
+];
+
+/// The paper's numbers for a pair named as in a summary, such as `rlaif_vs_sft`.
+pub fn win_rate(pair: &str) -> Option<PaperWinRate> {
+    find(&WIN_RATES, pair)
+}
+
+/// The paper's numbers for the labeler that stands in the place of our `xs`, `s` or `m`.
+pub fn labeler(name: &str) -> Option<PaperLabeler> {
+    find(&LABELERS, name)
+}
+
+/// The known pairs and labelers, in the order to show them in.
+pub(super) fn order() -> impl Iterator<Item = &'static str> {
+    let pairs = WIN_RATES.iter().map(|(name, _)| *name);
+    pairs.chain(LABELERS.iter().map(|(name, _)| *name))
+}
+
+fn find<T: Copy>(rows: &[(&str, T)], name: &str) -> Option<T> {
+    rows.iter()
+        .find(|(known, _)| *known == name)
+        .map(|&(_, row)| row)
+}
+
+const fn win(rate: f64, length_controlled: f64) -> PaperWinRate {
+    PaperWinRate {
+        rate,
+        length_controlled,
+    }
+}
+
+const fn labeler_of(model: &'static str, alignment: f64, same_position: f64) -> PaperLabeler {
+    PaperLabeler {
+        model,
+        alignment,
+        same_position,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_names_have_numbers() {
+        let row = win_rate("d_rlaif_vs_sft").unwrap();
+        assert_eq!((row.rate, row.length_controlled), (0.74, 0.65));
+        assert_eq!(labeler("m").unwrap().model, "PaLM 2 L");
+        assert_eq!((win_rate("a_vs_b"), labeler("a")), (None, None));
+    }
+}

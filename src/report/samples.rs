@@ -1,0 +1,89 @@
+//! What a run's models wrote: completions side by side, and labelled pairs.
+//!
+//! All of it is foreign text. It leaves here as plain values, which the page escapes.
+
+use std::fs;
+use std::path::PathBuf;
+
+use minijinja::{Value, context};
+
+use super::table;
+use crate::error::{Error, Result};
+use crate::record::{Completion, JsonlReader, Preference, read_jsonl};
+use crate::run::RunDir;
+
+const N_PROMPTS: usize = 8;
+const N_PREFERENCES: usize = 5;
+
+/// The first prompts with every policy's completion, from `eval/<policy>.jsonl`.
+pub(super) fn completions(run: &RunDir) -> Result<Option<Value>> {
+    let mut policies = policies(run)?;
+    table::sort_names(&mut policies);
+    let mut rows: Vec<Vec<Completion>> = Vec::new();
+    for policy in &policies {
+        rows.push(read_jsonl(run.path(format!("eval/{policy}.jsonl")))?);
+    }
+    let mut prompts: Vec<&Completion> = Vec::new();
+    for row in rows.iter().flatten() {
+        let known = prompts
+            .iter()
+            .any(|prompt| prompt.prompt_id == row.prompt_id);
+        if !known && prompts.len() < N_PROMPTS {
+            prompts.push(row);
+        }
+    }
+    let cells = |prompt: &Completion| {
+        let same = |row: &&Completion| row.prompt_id == prompt.prompt_id;
+        let answers = rows.iter().zip(&policies).map(|(rows, policy)| {
+            let row = rows.iter().filter(same).min_by_key(|row| row.index);
+            context! { policy, text => row.map(|row| row.completion.clone()) }
+        });
+        context! { prompt => prompt.prompt.clone(), answers => answers.collect::<Vec<_>>() }
+    };
+    let prompts: Vec<_> = prompts.into_iter().map(cells).collect();
+    Ok((!prompts.is_empty()).then(|| context! { policies, prompts }))
+}
+
+/// The first labelled pairs of `preferences.jsonl`.
+pub(super) fn preferences(run: &RunDir) -> Result<Vec<Value>> {
+    let path = run.path("preferences.jsonl");
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let rows = JsonlReader::<Preference>::open(path)?.take(N_PREFERENCES);
+    let probability = |p: f32| format!("{p:.3}");
+    let pair = |row: Preference| {
+        context! {
+            prompt => row.prompt,
+            chosen => row.chosen,
+            rejected => row.rejected,
+            p_chosen => probability(row.p_chosen),
+            p_first => row.p_first.map(probability),
+            p_second => row.p_second.map(probability),
+            labeler => row.labeler,
+            rationale => row.rationale,
+        }
+    };
+    rows.map(|row| row.map(pair)).collect()
+}
+
+/// Names of the policies that have a file in `eval/`.
+fn policies(run: &RunDir) -> Result<Vec<String>> {
+    let folder = run.path("eval");
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
+        let path: PathBuf = entry.map_err(Error::io("read", &folder))?.path();
+        let is_rows = path.extension().is_some_and(|end| end == "jsonl");
+        if let Some(name) = path
+            .file_stem()
+            .and_then(|name| name.to_str())
+            .filter(|_| is_rows)
+        {
+            names.push(name.to_string());
+        }
+    }
+    Ok(names)
+}

@@ -58,7 +58,11 @@ enum Algorithm {
 }
 
 fn main() -> rlaif::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).without_time().init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
     let args = Args::parse();
     let started = Instant::now();
     let mut config = Config::read(&args.config, &args.overrides)?;
@@ -86,7 +90,13 @@ fn main() -> rlaif::Result<()> {
     let eval_secs = eval_started.elapsed().as_secs_f64();
 
     let mut summary = summary(&rlaif, evaluated, labelers)?;
-    summary["seconds"] = seconds(&rlaif, &d_rlaif, &rlhf, eval_secs, started.elapsed().as_secs_f64());
+    summary["seconds"] = seconds(
+        &rlaif,
+        &d_rlaif,
+        &rlhf,
+        eval_secs,
+        started.elapsed().as_secs_f64(),
+    );
     rlaif.run.write_json("summary.json", &summary)?;
     report::write(&rlaif.run)?;
     println!("{}", report::table(&summary));
@@ -126,8 +136,13 @@ fn labelers(rlaif: &Pipeline) -> rlaif::Result<Map<String, Value>> {
         let mut labeler = LocalLabeler::load(&dir, &device)?;
         let some = &completions[..completions.len().min(2 * PAIRS_PER_LABELER)];
         let preferences = label::label(&mut labeler, some)?;
-        let Alignment { alignment, ci, same_position, first_position, n } =
-            label::alignment(&preferences, &mut OracleLabeler::new(World::tiny_tldr()))?;
+        let Alignment {
+            alignment,
+            ci,
+            same_position,
+            first_position,
+            n,
+        } = label::alignment(&preferences, &mut OracleLabeler::new(World::tiny_tldr()))?;
         let row = json!({
             "alignment": alignment,
             "ci": ci,
@@ -152,7 +167,11 @@ fn summary(
     };
     let mut win_rate = Map::new();
     for (judge, rates) in evaluated.win_rate {
-        let judge = if judge == "oracle" { judge } else { "labeler".into() };
+        let judge = if judge == "oracle" {
+            judge
+        } else {
+            "labeler".into()
+        };
         win_rate.insert(judge, json!(rates));
     }
     Ok(json!({
@@ -173,7 +192,10 @@ fn summary(
 /// Time per stage; a stage that an earlier run of this folder finished keeps its time.
 fn seconds(rlaif: &Pipeline, d_rlaif: &Pipeline, rlhf: &Pipeline, eval: f64, total: f64) -> Value {
     let of = |pipeline: &Pipeline, stages: &[&str]| -> f64 {
-        stages.iter().filter_map(|stage| pipeline.run.stage_seconds(stage)).sum()
+        stages
+            .iter()
+            .filter_map(|stage| pipeline.run.stage_seconds(stage))
+            .sum()
     };
     json!({
         "sft": of(rlaif, &["sft"]),
@@ -192,7 +214,11 @@ fn seconds(rlaif: &Pipeline, d_rlaif: &Pipeline, rlhf: &Pipeline, eval: f64, tot
 fn peak_memory_mb() -> Option<f64> {
     use nix::sys::resource::{UsageWho, getrusage};
     // Kibibytes, but on Apple's systems bytes.
-    let unit = if cfg!(target_vendor = "apple") { 1.0 } else { 1024.0 };
+    let unit = if cfg!(target_vendor = "apple") {
+        1.0
+    } else {
+        1024.0
+    };
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
     Some(usage.max_rss() as f64 * unit / 1e6)
 }

@@ -13,8 +13,8 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::prelude::*;
 use clap::Parser;
-use rand::rngs::StdRng;
 use rand::SeedableRng;
+use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
 use rlaif::eval::stats::wilson;
 use rlaif::label::prompt::{compare_prefix, compare_question, score_prefix, score_question};
@@ -47,6 +47,9 @@ struct Args {
     /// Steps at the start that only learn to predict the words of summaries.
     #[arg(long, default_value_t = 800)]
     lm_steps: usize,
+    /// Weight of naming, after the answer, what is false and what is missing; 0 leaves it out.
+    #[arg(long, default_value_t = 0.0)]
+    reason_weight: f32,
     /// Start from the weights of this folder instead of random ones.
     #[arg(long)]
     init: Option<PathBuf>,
@@ -99,10 +102,23 @@ fn main() -> rlaif::Result<()> {
         ..Default::default()
     };
     let mut learner = optim.init(model, args.steps);
-    let teacher = Teacher { world: World::tiny_tldr(), oracle: Oracle::new(World::tiny_tldr()), tokenizer };
+    let teacher = Teacher {
+        world: World::tiny_tldr(),
+        oracle: Oracle::new(World::tiny_tldr()),
+        tokenizer,
+        reasons: if args.reason_weight > 0.0 {
+            Reasons::Written
+        } else {
+            Reasons::LeftOut
+        },
+    };
     let started = Instant::now();
     for step in 0..args.steps {
-        let phase = if step < args.lm_steps { Phase::Words } else { Phase::Answers };
+        let phase = if step < args.lm_steps {
+            Phase::Words
+        } else {
+            Phase::Answers
+        };
         let (trees, answers) = teacher.rows(step * args.batch_size, args.batch_size, phase)?;
         let batch = Batch::new(&trees, learner.model.config().vocab_size, 512, &device)?;
         let [words, answers, reasons] = weights(&trees, &answers, &batch);
@@ -122,7 +138,9 @@ fn main() -> rlaif::Result<()> {
         }
         let loss = match phase {
             Phase::Words => word_loss,
-            Phase::Answers => answer_loss + reason_loss + word_loss * WORD_WEIGHT,
+            Phase::Answers => {
+                answer_loss + reason_loss * args.reason_weight + word_loss * WORD_WEIGHT
+            }
         };
         learner = learner.step(loss)?.0;
         if step + 1 == args.lm_steps && args.keep_base {
@@ -135,7 +153,14 @@ fn main() -> rlaif::Result<()> {
     let labeler = LocalLabeler::load(&models.path(&name), &Device::flex())?;
     let result = evaluate(labeler, &teacher, args.test_pairs)?;
     println!("{result}");
-    write_card(&models, &name, &args, learner.model.num_params(), &result, seconds)
+    write_card(
+        &models,
+        &name,
+        &args,
+        learner.model.num_params(),
+        &result,
+        seconds,
+    )
 }
 
 /// What a training step is about.
@@ -162,7 +187,15 @@ fn write_card(
     result: &str,
     seconds: f64,
 ) -> rlaif::Result<()> {
-    let Args { size, steps, lm_steps, batch_size, learning_rate, seed, .. } = args;
+    let Args {
+        size,
+        steps,
+        lm_steps,
+        batch_size,
+        learning_rate,
+        seed,
+        ..
+    } = args;
     let posts = steps * batch_size;
     let card = format!(
         "# {name}\n\n\
@@ -181,11 +214,18 @@ fn write_card(
 
 /// Writes the world's tokenizer into a new model folder and reads it back.
 fn write_tokenizer(models: &RunDir, name: &str) -> rlaif::Result<Tokenizer> {
-    let texts = [compare_prefix(""), compare_question("", ""), score_prefix(""), score_question("")];
+    let texts = [
+        compare_prefix(""),
+        compare_question("", ""),
+        score_prefix(""),
+        score_question(""),
+    ];
     let mut texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     texts.push("TL;DR:");
     let tokenizer = world::build_tokenizer(&texts)?;
-    let text = tokenizer.to_string(true).map_err(|e| rlaif::Error::Usage(e.to_string()))?;
+    let text = tokenizer
+        .to_string(true)
+        .map_err(|e| rlaif::Error::Usage(e.to_string()))?;
     let dir = PathBuf::from(name);
     models.write_text(dir.join("tokenizer.json"), &text)?;
     let special = json!({
@@ -204,6 +244,14 @@ struct Teacher {
     world: World,
     oracle: Oracle,
     tokenizer: Tokenizer,
+    reasons: Reasons,
+}
+
+/// Whether an answer is followed by its reason.
+#[derive(Clone, Copy, PartialEq)]
+enum Reasons {
+    Written,
+    LeftOut,
 }
 
 impl Teacher {
@@ -214,16 +262,34 @@ impl Teacher {
             let post = self.world.post(Split::LabelerTrain, index);
             let mut rng = self.world.rng(Split::LabelerTrain, index, 2);
             let pairs = index % 2 == 0 && phase == Phase::Answers;
-            let prefix = if pairs { compare_prefix(&post.text) } else { score_prefix(&post.text) };
+            let prefix = if pairs {
+                compare_prefix(&post.text)
+            } else {
+                score_prefix(&post.text)
+            };
             let mut completions = Vec::new();
             while completions.len() < if pairs { PAIRS } else { SCORES } {
-                let asked = if pairs { self.pair(&post, &mut rng) } else { Some(self.score(&post, &mut rng)) };
-                let Some((question, answer, reason)) = asked else { continue };
+                let asked = if pairs {
+                    self.pair(&post, &mut rng)
+                } else {
+                    Some(self.score(&post, &mut rng))
+                };
+                let Some((question, answer, reason)) = asked else {
+                    continue;
+                };
                 answers.push(self.tokenizer.encode_continuation(&question)?.len());
+                let reason = if self.reasons == Reasons::Written {
+                    reason
+                } else {
+                    String::new()
+                };
                 let text = format!("{question}{answer}{reason}");
                 completions.push(self.tokenizer.encode_continuation(&text)?);
             }
-            trees.push(Tree { prompt: self.tokenizer.encode_prompt(&prefix)?, completions });
+            trees.push(Tree {
+                prompt: self.tokenizer.encode_prompt(&prefix)?,
+                completions,
+            });
         }
         Ok((trees, answers))
     }
@@ -240,7 +306,11 @@ impl Teacher {
     fn score(&self, post: &Post, rng: &mut StdRng) -> (String, String, String) {
         let summary = world::mixed(post, rng);
         let score = world::score(&self.oracle.assess(post, &summary));
-        (score_question(&summary), score.to_string(), reason(post, &summary))
+        (
+            score_question(&summary),
+            score.to_string(),
+            reason(post, &summary),
+        )
     }
 }
 
@@ -275,7 +345,9 @@ fn weights(trees: &[Tree], answers: &[usize], batch: &Batch) -> [Tensor<2>; 3] {
     let [n, len] = batch.targets.dims();
     let completions = || trees.iter().flat_map(|tree| &tree.completions).zip(answers);
     let tensor = |span: &dyn Fn(usize, usize) -> Range<usize>| {
-        let total: usize = completions().map(|(tokens, &answer)| span(answer, tokens.len()).len()).sum();
+        let total: usize = completions()
+            .map(|(tokens, &answer)| span(answer, tokens.len()).len())
+            .sum();
         let mut values = vec![0.0f32; n * len];
         for (row, (tokens, &answer)) in values.chunks_mut(len).zip(completions()) {
             row[span(answer, tokens.len())].fill(1.0 / total.max(1) as f32);
@@ -307,11 +379,20 @@ fn evaluate(mut labeler: LocalLabeler, teacher: &Teacher, n: usize) -> rlaif::Re
     }
     let pairs: Vec<Pair> = rows
         .iter()
-        .map(|(post, a, b, _)| Pair { prompt_id: &post.id, prompt: &post.text, a, b })
+        .map(|(post, a, b, _)| Pair {
+            prompt_id: &post.id,
+            prompt: &post.text,
+            a,
+            b,
+        })
         .collect();
     let start = Instant::now();
     let judgements = labeler.compare(&pairs)?;
-    let right = judgements.iter().zip(&rows).filter(|(j, row)| (j.p_a() > 0.5) == (row.3 > 0.5)).count();
+    let right = judgements
+        .iter()
+        .zip(&rows)
+        .filter(|(j, row)| (j.p_a() > 0.5) == (row.3 > 0.5))
+        .count();
     let same = judgements.iter().filter(|j| j.same_position()).count();
     let interval = wilson(right as f64, n);
     Ok(format!(

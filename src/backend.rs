@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 /// Where tensors are computed.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Backend {
     /// CPU, pure Rust: the default.
@@ -31,8 +29,14 @@ pub enum Backend {
 
 impl Backend {
     /// All backends, compiled in or not.
-    pub const ALL: [Self; 6] =
-        [Self::Flex, Self::Ndarray, Self::Wgpu, Self::Vulkan, Self::Metal, Self::Cuda];
+    pub const ALL: [Self; 6] = [
+        Self::Flex,
+        Self::Ndarray,
+        Self::Wgpu,
+        Self::Vulkan,
+        Self::Metal,
+        Self::Cuda,
+    ];
 
     /// Name in the run file, which is also the cargo feature.
     pub fn name(self) -> &'static str {
@@ -85,7 +89,9 @@ impl Backend {
                 feature = "metal",
                 feature = "cuda"
             )))]
-            missing => Err(Error::BackendMissing { name: missing.name() }),
+            missing => Err(Error::BackendMissing {
+                name: missing.name(),
+            }),
         }
     }
 }

@@ -22,7 +22,10 @@ pub struct Tree {
 impl Tree {
     /// A prompt with one completion.
     pub fn single(prompt: Vec<u32>, completion: Vec<u32>) -> Self {
-        Self { prompt, completions: vec![completion] }
+        Self {
+            prompt,
+            completions: vec![completion],
+        }
     }
 
     /// Number of tokens in its row.
@@ -101,7 +104,11 @@ fn check(tree: &Tree, vocab: usize, max_len: usize) -> Result<()> {
     let longest = tree.completions.iter().map(Vec::len).max().unwrap_or(0);
     let found = tree.prompt.len() + longest;
     if found > max_len {
-        return Err(Error::TooLong { what: "prompt and completion".into(), found, limit: max_len });
+        return Err(Error::TooLong {
+            what: "prompt and completion".into(),
+            found,
+            limit: max_len,
+        });
     }
     Ok(())
 }
@@ -173,5 +180,8 @@ fn hidden_keys(trees: &[Tree], seq: usize, device: &Device) -> Option<Tensor<4, 
             start += completion.len();
         }
     }
-    Some(Tensor::from_data(TensorData::new(hidden, [trees.len(), 1, seq, seq]), device))
+    Some(Tensor::from_data(
+        TensorData::new(hidden, [trees.len(), 1, seq, seq]),
+        device,
+    ))
 }

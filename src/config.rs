@@ -186,8 +186,9 @@ impl Config {
         for assignment in overrides {
             set(&mut table, assignment)?;
         }
-        let config: Self =
-            table.try_into().map_err(|e: toml::de::Error| Error::file(path, e.to_string()))?;
+        let config: Self = table
+            .try_into()
+            .map_err(|e: toml::de::Error| Error::file(path, e.to_string()))?;
         config.validate()?;
         Ok(config)
     }
@@ -207,7 +208,11 @@ impl Config {
     pub fn validate(&self) -> Result<()> {
         if !self.policy.prompt_template.contains("{prompt}") {
             let found = format!("{:?}", self.policy.prompt_template);
-            return Err(Error::field("policy.prompt_template", found, "a text with {prompt} in it"));
+            return Err(Error::field(
+                "policy.prompt_template",
+                found,
+                "a text with {prompt} in it",
+            ));
         }
         if let Some(sft) = &self.sft {
             at_least("sft.batch_size", sft.batch_size, 1)?;
@@ -219,7 +224,11 @@ impl Config {
         at_least("reward.batch_size", self.reward.batch_size, 1)?;
         at_least("reward.num_train_epochs", self.reward.num_train_epochs, 1)?;
         if !(0.0..1.0).contains(&self.reward.holdout) {
-            return Err(Error::field("reward.holdout", self.reward.holdout, "a number in [0, 1)"));
+            return Err(Error::field(
+                "reward.holdout",
+                self.reward.holdout,
+                "a number in [0, 1)",
+            ));
         }
         self.reward.optim.validate("reward.optim")?;
         self.rl.validate()?;
@@ -252,10 +261,12 @@ fn set(table: &mut toml::Table, assignment: &str) -> Result<()> {
     let last = keys.pop().filter(|key| !key.is_empty()).ok_or_else(usage)?;
     let mut table = table;
     for key in keys {
-        let inner = table.entry(key).or_insert_with(|| toml::Table::new().into());
-        table = inner.as_table_mut().ok_or_else(|| {
-            Error::Usage(format!("`--set {assignment}`: `{key}` is no table"))
-        })?;
+        let inner = table
+            .entry(key)
+            .or_insert_with(|| toml::Table::new().into());
+        table = inner
+            .as_table_mut()
+            .ok_or_else(|| Error::Usage(format!("`--set {assignment}`: `{key}` is no table")))?;
     }
     table.insert(last.into(), value);
     Ok(())
@@ -268,14 +279,19 @@ mod tests {
     #[test]
     fn overrides_reach_nested_keys_and_keep_types() {
         let mut table: toml::Table = "[rl]\nsteps = 1\n[rl.optim]\n".parse().unwrap();
-        for assignment in ["rl.steps=20", "rl.optim.learning_rate=1e-4", "backend=flex", "a.b=true"]
-        {
+        for assignment in [
+            "rl.steps=20",
+            "rl.optim.learning_rate=1e-4",
+            "backend=flex",
+            "a.b=true",
+        ] {
             set(&mut table, assignment).unwrap();
         }
-        let expected: toml::Table = "backend = 'flex'\n[a]\nb = true\n[rl]\nsteps = 20\n[rl.optim]\n\
+        let expected: toml::Table =
+            "backend = 'flex'\n[a]\nb = true\n[rl]\nsteps = 20\n[rl.optim]\n\
             learning_rate = 1e-4\n"
-            .parse()
-            .unwrap();
+                .parse()
+                .unwrap();
         assert_eq!(table, expected);
         assert!(set(&mut table, "rl.steps").is_err());
         assert!(set(&mut table, "rl.steps.more=1").is_err());

@@ -17,14 +17,26 @@ impl DataConfig {
                 let row = |index| {
                     let post = world.post(Split::Demonstration, index);
                     let completion = world.demonstration(Split::Demonstration, index);
-                    Demonstration { id: post.id, prompt: post.text, completion }
+                    Demonstration {
+                        id: post.id,
+                        prompt: post.text,
+                        completion,
+                    }
                 };
                 Ok((0..*demonstrations).map(row).collect())
             }
-            Self::Files { demonstrations: Some(path), .. } => read_jsonl(path),
-            Self::Files { demonstrations: None, .. } => {
-                Err(Error::field("data.demonstrations", "absent", "a file, for stage sft"))
-            }
+            Self::Files {
+                demonstrations: Some(path),
+                ..
+            } => read_jsonl(path),
+            Self::Files {
+                demonstrations: None,
+                ..
+            } => Err(Error::field(
+                "data.demonstrations",
+                "absent",
+                "a file, for stage sft",
+            )),
         }
     }
 
@@ -34,8 +46,13 @@ impl DataConfig {
     /// A file cannot be read.
     pub fn read_preference_prompts(&self) -> Result<Vec<Prompt>> {
         match self {
-            Self::TinyTldr { preference_prompts: n, .. } => Ok(posts(Split::Preference, *n)),
-            Self::Files { preference_prompts, .. } => read_prompts(preference_prompts),
+            Self::TinyTldr {
+                preference_prompts: n,
+                ..
+            } => Ok(posts(Split::Preference, *n)),
+            Self::Files {
+                preference_prompts, ..
+            } => read_prompts(preference_prompts),
         }
     }
 
@@ -56,7 +73,9 @@ impl DataConfig {
     /// A file cannot be read.
     pub fn read_eval_prompts(&self) -> Result<Vec<Prompt>> {
         match self {
-            Self::TinyTldr { eval_prompts: n, .. } => Ok(posts(Split::Test, *n)),
+            Self::TinyTldr {
+                eval_prompts: n, ..
+            } => Ok(posts(Split::Test, *n)),
             Self::Files { eval_prompts, .. } => read_prompts(eval_prompts),
         }
     }
@@ -74,7 +93,10 @@ fn posts(split: Split, n: usize) -> Vec<Prompt> {
     let world = World::tiny_tldr();
     let prompt = |index| {
         let post = world.post(split, index);
-        Prompt { id: post.id, prompt: post.text }
+        Prompt {
+            id: post.id,
+            prompt: post.text,
+        }
     };
     (0..n).map(prompt).collect()
 }

@@ -97,12 +97,19 @@ impl Error {
     /// Attaches what was tried and the path to an operating-system error.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
     }
 
     /// A file that cannot be used, and why.
     pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
-        Self::File { path: path.as_ref().to_path_buf(), message: message.into() }
+        Self::File {
+            path: path.as_ref().to_path_buf(),
+            message: message.into(),
+        }
     }
 
     /// A configuration value outside its range.
@@ -111,12 +118,18 @@ impl Error {
         found: impl ToString,
         expected: impl Into<String>,
     ) -> Self {
-        Self::Field { field: field.into(), found: found.to_string(), expected: expected.into() }
+        Self::Field {
+            field: field.into(),
+            found: found.to_string(),
+            expected: expected.into(),
+        }
     }
 
     /// A device failure, from any of burn's error types.
     pub fn device(source: impl std::fmt::Display) -> Self {
-        Self::Device { message: source.to_string() }
+        Self::Device {
+            message: source.to_string(),
+        }
     }
 }
 

@@ -30,7 +30,13 @@ pub struct SamplingConfig {
 
 impl Default for SamplingConfig {
     fn default() -> Self {
-        Self { temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: 64, batch_size: 64 }
+        Self {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            max_new_tokens: 64,
+            batch_size: 64,
+        }
     }
 }
 
@@ -49,7 +55,10 @@ impl SamplingConfig {
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return bad("top_p", self.top_p.to_string(), "a number in (0, 1]");
         }
-        for (name, n) in [("max_new_tokens", self.max_new_tokens), ("batch_size", self.batch_size)] {
+        for (name, n) in [
+            ("max_new_tokens", self.max_new_tokens),
+            ("batch_size", self.batch_size),
+        ] {
             if n == 0 {
                 return bad(name, "0".into(), "at least 1");
             }
@@ -86,12 +95,16 @@ pub fn generate<M: CausalLm>(
     for prompt in prompts {
         check(prompt, model, config)?;
     }
-    let seeds: Vec<u64> = (0..prompts.len() * n_samples).map(|_| rng.random()).collect();
+    let seeds: Vec<u64> = (0..prompts.len() * n_samples)
+        .map(|_| rng.random())
+        .collect();
     let mut samples: Vec<Option<Sample>> = vec![None; seeds.len()];
     let mut order: Vec<usize> = (0..prompts.len()).collect();
     order.sort_by_key(|&i| prompts[i].len());
     for group in order.chunks((config.batch_size / n_samples.max(1)).max(1)) {
-        let rows = group.iter().flat_map(|&i| (0..n_samples).map(move |k| i * n_samples + k));
+        let rows = group
+            .iter()
+            .flat_map(|&i| (0..n_samples).map(move |k| i * n_samples + k));
         let rows: Vec<Row> = rows.map(|id| Row::new(id, seeds[id])).collect();
         let group: Vec<&[u32]> = group.iter().map(|&i| prompts[i].as_slice()).collect();
         for row in decode(model, &group, rows, eos, config)? {
@@ -106,12 +119,19 @@ fn check<M: CausalLm>(prompt: &[u32], model: &M, config: &SamplingConfig) -> Res
         return Err(Error::Usage("a prompt has no tokens".into()));
     }
     if let Some(&id) = prompt.iter().find(|&&id| id as usize >= model.vocab_size()) {
-        return Err(Error::TokenId { id, vocab: model.vocab_size() });
+        return Err(Error::TokenId {
+            id,
+            vocab: model.vocab_size(),
+        });
     }
     let found = prompt.len() + config.max_new_tokens;
     if found > model.max_len() {
         let what = format!("a prompt of {} tokens with its completion", prompt.len());
-        return Err(Error::TooLong { what, found, limit: model.max_len() });
+        return Err(Error::TooLong {
+            what,
+            found,
+            limit: model.max_len(),
+        });
     }
     Ok(())
 }
@@ -125,8 +145,16 @@ struct Row {
 
 impl Row {
     fn new(id: usize, seed: u64) -> Self {
-        let sample = Sample { tokens: Vec::new(), log_probs: Vec::new(), finished: false };
-        Self { id, rng: StdRng::seed_from_u64(seed), sample }
+        let sample = Sample {
+            tokens: Vec::new(),
+            log_probs: Vec::new(),
+            finished: false,
+        };
+        Self {
+            id,
+            rng: StdRng::seed_from_u64(seed),
+            sample,
+        }
     }
 
     fn is_done(&self, config: &SamplingConfig) -> bool {
@@ -149,9 +177,14 @@ fn decode<M: CausalLm>(
     let n_samples = rows.len() / prompts.len();
     let prompt_of: Vec<usize> = (0..rows.len()).map(|row| row / n_samples).collect();
     // Padding on the left of each row's prompt: its keys stay hidden and its positions start after it.
-    let mut pads: Vec<usize> = prompt_of.iter().map(|&p| longest - prompts[p].len()).collect();
+    let mut pads: Vec<usize> = prompt_of
+        .iter()
+        .map(|&p| longest - prompts[p].len())
+        .collect();
 
-    let last = hidden.slice(s![.., longest - 1..longest, ..]).squeeze_dim::<2>(1);
+    let last = hidden
+        .slice(s![.., longest - 1..longest, ..])
+        .squeeze_dim::<2>(1);
     let mut logits = model.logits(last).select(0, indices(&prompt_of, &device));
     if n_samples > 1 {
         cache = cache.select(indices(&prompt_of, &device));
@@ -163,7 +196,9 @@ fn decode<M: CausalLm>(
         for (row, logits) in rows.iter_mut().zip(values.chunks(model.vocab_size())) {
             draw(row, logits, eos, config);
         }
-        let alive: Vec<usize> = (0..rows.len()).filter(|&i| !rows[i].is_done(config)).collect();
+        let alive: Vec<usize> = (0..rows.len())
+            .filter(|&i| !rows[i].is_done(config))
+            .collect();
         if alive.len() < rows.len() {
             let (finished, rest): (Vec<Row>, Vec<Row>) =
                 rows.into_iter().partition(|row| row.is_done(config));
@@ -196,7 +231,10 @@ fn prompt_input(prompts: &[&[u32]], longest: usize, device: &Device) -> Input {
         tokens.extend(std::iter::repeat_n(0, pad).chain(prompt.iter().map(|&t| t as i32)));
         positions.extend(std::iter::repeat_n(0, pad).chain(0..prompt.len() as i32));
     }
-    let pads: Vec<usize> = prompts.iter().map(|prompt| longest - prompt.len()).collect();
+    let pads: Vec<usize> = prompts
+        .iter()
+        .map(|prompt| longest - prompt.len())
+        .collect();
     let hidden_keys = hidden_pads(&pads, longest, device)
         .map(|hidden| hidden.expand([prompts.len(), 1, longest, longest]));
     Input {
@@ -208,8 +246,10 @@ fn prompt_input(prompts: &[&[u32]], longest: usize, device: &Device) -> Input {
 
 /// The last token of each row, to be read after `seen` tokens.
 fn next_input(rows: &[Row], pads: &[usize], seen: usize, device: &Device) -> Input {
-    let tokens: Vec<i32> =
-        rows.iter().map(|row| row.sample.tokens.last().map_or(0, |&t| t as i32)).collect();
+    let tokens: Vec<i32> = rows
+        .iter()
+        .map(|row| row.sample.tokens.last().map_or(0, |&t| t as i32))
+        .collect();
     let positions: Vec<i32> = pads.iter().map(|pad| (seen - pad) as i32).collect();
     let shape = [rows.len(), 1];
     Input {
@@ -224,25 +264,46 @@ fn hidden_pads(pads: &[usize], keys: usize, device: &Device) -> Option<Tensor<4,
     if pads.iter().all(|&pad| pad == 0) {
         return None;
     }
-    let hidden: Vec<bool> = pads.iter().flat_map(|&pad| (0..keys).map(move |key| key < pad)).collect();
-    Some(Tensor::from_data(TensorData::new(hidden, [pads.len(), 1, 1, keys]), device))
+    let hidden: Vec<bool> = pads
+        .iter()
+        .flat_map(|&pad| (0..keys).map(move |key| key < pad))
+        .collect();
+    Some(Tensor::from_data(
+        TensorData::new(hidden, [pads.len(), 1, 1, keys]),
+        device,
+    ))
 }
 
 /// Draws the next token of a row from its logits and appends it.
 fn draw(row: &mut Row, logits: &[f32], eos: &[u32], config: &SamplingConfig) {
-    let temperature = if config.temperature == 0.0 { 1.0 } else { config.temperature };
+    let temperature = if config.temperature == 0.0 {
+        1.0
+    } else {
+        config.temperature
+    };
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut probs: Vec<f32> = logits.iter().map(|&x| ((x - max) / temperature).exp()).collect();
+    let mut probs: Vec<f32> = logits
+        .iter()
+        .map(|&x| ((x - max) / temperature).exp())
+        .collect();
     let sum: f32 = probs.iter().sum();
     probs.iter_mut().for_each(|p| *p /= sum);
-    let token = if config.temperature == 0.0 { arg_max(logits) } else { pick(&probs, config, &mut row.rng) };
+    let token = if config.temperature == 0.0 {
+        arg_max(logits)
+    } else {
+        pick(&probs, config, &mut row.rng)
+    };
     row.sample.tokens.push(token as u32);
-    row.sample.log_probs.push((logits[token] - max) / temperature - sum.ln());
+    row.sample
+        .log_probs
+        .push((logits[token] - max) / temperature - sum.ln());
     row.sample.finished = eos.contains(&(token as u32));
 }
 
 fn arg_max(logits: &[f32]) -> usize {
-    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a))).unwrap_or(0)
+    (0..logits.len())
+        .max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a)))
+        .unwrap_or(0)
 }
 
 /// Draws an index by inverse transform, among the tokens that `top_k` and `top_p` keep.

@@ -33,13 +33,17 @@ pub fn token_log_probs_and_entropy<M: CausalLm>(
 fn distributions<M: CausalLm>(model: &M, batch: &Batch, temperature: f32) -> Tensor<2> {
     let hidden = model.hidden(batch.input.clone(), None);
     let [rows, seq, width] = hidden.dims();
-    let hidden = hidden.reshape([rows * seq, width]).select(0, batch.predictors.clone());
+    let hidden = hidden
+        .reshape([rows * seq, width])
+        .select(0, batch.predictors.clone());
     log_softmax(model.logits(hidden) / temperature, 1)
 }
 
 fn chosen(log_probs: &Tensor<2>, batch: &Batch) -> Tensor<2> {
     let [n, len] = batch.targets.dims();
-    let chosen = log_probs.clone().gather(1, batch.targets.clone().reshape([n * len, 1]));
+    let chosen = log_probs
+        .clone()
+        .gather(1, batch.targets.clone().reshape([n * len, 1]));
     chosen.reshape([n, len]) * batch.mask.clone()
 }
 

@@ -20,7 +20,9 @@ fn main() -> ExitCode {
         .with_target(false)
         .without_time()
         .init();
-    let Err(error) = cli::run(Cli::parse()) else { return ExitCode::SUCCESS };
+    let Err(error) = cli::run(Cli::parse()) else {
+        return ExitCode::SUCCESS;
+    };
     eprintln!("error: {error}");
     let mut source = error.source();
     while let Some(cause) = source {

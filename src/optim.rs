@@ -69,16 +69,25 @@ impl OptimConfig {
         if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
             return bad("learning_rate", self.learning_rate, "a number in (0, 1]");
         }
-        for (name, beta) in [("adam_beta1", self.adam_beta1), ("adam_beta2", self.adam_beta2)] {
+        for (name, beta) in [
+            ("adam_beta1", self.adam_beta1),
+            ("adam_beta2", self.adam_beta2),
+        ] {
             if !(0.0..1.0).contains(&beta) {
                 return bad(name, beta.into(), "a number in [0, 1)");
             }
         }
         if self.adam_epsilon.is_nan() || self.adam_epsilon <= 0.0 {
-            return bad("adam_epsilon", self.adam_epsilon.into(), "a positive number");
+            return bad(
+                "adam_epsilon",
+                self.adam_epsilon.into(),
+                "a positive number",
+            );
         }
-        for (name, x) in [("weight_decay", self.weight_decay), ("max_grad_norm", self.max_grad_norm)]
-        {
+        for (name, x) in [
+            ("weight_decay", self.weight_decay),
+            ("max_grad_norm", self.max_grad_norm),
+        ] {
             if x.is_nan() || x < 0.0 {
                 return bad(name, x.into(), "a number >= 0");
             }
@@ -109,7 +118,13 @@ impl OptimConfig {
             .with_epsilon(self.adam_epsilon)
             .with_weight_decay(self.weight_decay)
             .init();
-        Learner { model: model.train(), optim, config: self.clone(), step: 0, total_steps }
+        Learner {
+            model: model.train(),
+            optim,
+            config: self.clone(),
+            step: 0,
+            total_steps,
+        }
     }
 }
 
@@ -133,10 +148,16 @@ impl<M: Module> Learner<M> {
         let mut grads = GradientsParams::from_grads(loss.backward(), &self.model);
         let norm = clip_grad_norm(&self.model, &mut grads, self.config.max_grad_norm)?;
         if !norm.is_finite() {
-            return Err(Error::NotFinite { what: "gradient norm", value: norm, step: self.step + 1 });
+            return Err(Error::NotFinite {
+                what: "gradient norm",
+                value: norm,
+                step: self.step + 1,
+            });
         }
         let learning_rate = self.learning_rate();
-        self.model = self.optim.step(learning_rate.max(f64::MIN_POSITIVE), self.model, grads);
+        self.model = self
+            .optim
+            .step(learning_rate.max(f64::MIN_POSITIVE), self.model, grads);
         self.step += 1;
         Ok((self, norm))
     }
@@ -163,16 +184,25 @@ pub fn clip_grad_norm<M: Module>(
     grads: &mut GradientsParams,
     max_norm: f32,
 ) -> Result<f32> {
-    let mut squares = SumSquares { grads, parts: Vec::new() };
+    let mut squares = SumSquares {
+        grads,
+        parts: Vec::new(),
+    };
     model.visit(&mut squares);
     let parts = squares.parts;
     if parts.is_empty() {
         return Ok(0.0);
     }
-    let norm = Tensor::cat(parts, 0).sum().sqrt().try_into_scalar::<f32>()?;
+    let norm = Tensor::cat(parts, 0)
+        .sum()
+        .sqrt()
+        .try_into_scalar::<f32>()?;
     if max_norm > 0.0 && norm > max_norm && norm.is_finite() {
         // The epsilon is torch's, in `clip_grad_norm_`.
-        model.visit(&mut Scale { grads, factor: max_norm / (norm + 1e-6) });
+        model.visit(&mut Scale {
+            grads,
+            factor: max_norm / (norm + 1e-6),
+        });
     }
     Ok(norm)
 }

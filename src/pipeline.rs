@@ -57,7 +57,12 @@ impl Pipeline {
     fn open(config: Config, run: RunDir, parent: Option<RunDir>) -> Result<Self> {
         let device = config.backend.device()?;
         run.write_text("config.toml", &config.to_toml()?)?;
-        Ok(Self { config, run, parent, device })
+        Ok(Self {
+            config,
+            run,
+            parent,
+            device,
+        })
     }
 
     /// All stages in order.
@@ -81,7 +86,9 @@ impl Pipeline {
     /// # Errors
     /// See [`sft::train`].
     pub fn sft(&self) -> Result<()> {
-        let Some(config) = &self.config.sft else { return Ok(()) };
+        let Some(config) = &self.config.sft else {
+            return Ok(());
+        };
         self.stage("sft", || {
             let (initial, tokenizer) = self.load(&self.config.policy.model)?;
             let rows = self.config.data.read_demonstrations()?;
@@ -92,7 +99,8 @@ impl Pipeline {
             let (trained, rate) =
                 sft::train(config, policy, start, &rows, &mut metrics, self.config.seed)?;
             self.save("sft/model", &trained, &tokenizer)?;
-            self.run.write_json("sft.json", &json!({ "tokens_per_second": rate }))
+            self.run
+                .write_json("sft.json", &json!({ "tokens_per_second": rate }))
         })
     }
 
@@ -103,8 +111,11 @@ impl Pipeline {
     pub fn sample(&self) -> Result<()> {
         self.stage("sample", || {
             let (model, tokenizer) = self.load(&self.initial_policy())?;
-            let policy =
-                Policy { model: &model, tokenizer: &tokenizer, config: &self.config.policy };
+            let policy = Policy {
+                model: &model,
+                tokenizer: &tokenizer,
+                config: &self.config.policy,
+            };
             let prompts = self.config.data.read_preference_prompts()?;
             let config = &self.config.sample;
             let mut rng = rng_for(self.config.seed, "sample", 0);
@@ -133,7 +144,11 @@ impl Pipeline {
             if self.config.data.oracle().is_some() {
                 let mut gold = OracleLabeler::new(World::tiny_tldr());
                 let found = label::alignment(&preferences, &mut gold)?;
-                tracing::info!("alignment {:.3}, same position {:.3}", found.alignment, found.same_position);
+                tracing::info!(
+                    "alignment {:.3}, same position {:.3}",
+                    found.alignment,
+                    found.same_position
+                );
                 self.run.write_json("label.json", &found)?;
             }
             Ok(())
@@ -146,7 +161,8 @@ impl Pipeline {
     /// See [`reward::train`].
     pub fn reward(&self) -> Result<()> {
         self.stage("reward", || {
-            let preferences: Vec<Preference> = read_jsonl(self.input("preferences.jsonl", "label")?)?;
+            let preferences: Vec<Preference> =
+                read_jsonl(self.input("preferences.jsonl", "label")?)?;
             let (backbone, tokenizer) = self.load(&self.initial_policy())?;
             let mut metrics = self.run.metrics()?;
             metrics.open("reward")?;
@@ -158,7 +174,11 @@ impl Pipeline {
                 &mut metrics,
                 self.config.seed,
             )?;
-            tracing::info!("held-out accuracy {:.3} on {} pairs", report.accuracy, report.n);
+            tracing::info!(
+                "held-out accuracy {:.3} on {} pairs",
+                report.accuracy,
+                report.n
+            );
             self.run.write_dir("reward/model", |dir| {
                 model::save_head(&model, dir)?;
                 tokenizer.save(dir)
@@ -189,9 +209,11 @@ impl Pipeline {
             };
             let trained = rl::train(&mut run, initial, algorithm.as_mut(), self.config.seed)?;
             self.save("policy/model", &trained.model, &tokenizer)?;
-            self.run.write_records("rollouts.jsonl", &trained.rollouts)?;
+            self.run
+                .write_records("rollouts.jsonl", &trained.rollouts)?;
             let rate = trained.n_tokens as f64 / trained.generate_secs.max(f64::MIN_POSITIVE);
-            self.run.write_json("rl.json", &json!({ "generate_tokens_per_second": rate }))
+            self.run
+                .write_json("rl.json", &json!({ "generate_tokens_per_second": rate }))
         })
     }
 
@@ -224,12 +246,19 @@ impl Pipeline {
     /// The model or the prompts cannot be read, or a prompt does not fit.
     pub fn contender(&self, name: &str, dir: &Path) -> Result<Contender> {
         let (model, tokenizer) = self.load(dir)?;
-        let policy = Policy { model: &model, tokenizer: &tokenizer, config: &self.config.policy };
+        let policy = Policy {
+            model: &model,
+            tokenizer: &tokenizer,
+            config: &self.config.policy,
+        };
         let prompts = non_empty(self.config.data.read_eval_prompts()?, "data.eval_prompts")?;
         let mut rng = rng_for(self.config.seed, "eval", 0);
         let sampling = &self.config.eval.sampling;
         let completions = sample::sample(&policy, &prompts, 1, sampling, &mut rng)?;
-        Ok(Contender { name: name.into(), completions })
+        Ok(Contender {
+            name: name.into(),
+            completions,
+        })
     }
 
     /// The judges of the run file.
@@ -237,7 +266,12 @@ impl Pipeline {
     /// # Errors
     /// A model cannot be loaded, or the oracle is asked about texts that it does not know.
     pub fn judges(&self) -> Result<Vec<Box<dyn Labeler>>> {
-        self.config.eval.judges.iter().map(|config| self.labeler(config)).collect()
+        self.config
+            .eval
+            .judges
+            .iter()
+            .map(|config| self.labeler(config))
+            .collect()
     }
 
     /// Where the policy is that stages 1 to 4 start from.
@@ -250,24 +284,34 @@ impl Pipeline {
 
     fn labeler(&self, config: &LabelerConfig) -> Result<Box<dyn Labeler>> {
         match config {
-            LabelerConfig::Local { model } => Ok(Box::new(LocalLabeler::load(model, &self.device)?)),
+            LabelerConfig::Local { model } => {
+                Ok(Box::new(LocalLabeler::load(model, &self.device)?))
+            }
             LabelerConfig::Oracle if self.config.data.oracle().is_some() => {
                 Ok(Box::new(OracleLabeler::new(World::tiny_tldr())))
             }
-            LabelerConfig::Oracle => {
-                Err(Error::field("labeler.kind", "oracle", "`local`: no truth is known about files"))
-            }
+            LabelerConfig::Oracle => Err(Error::field(
+                "labeler.kind",
+                "oracle",
+                "`local`: no truth is known about files",
+            )),
         }
     }
 
     fn reward_of_rl(&self) -> Result<Box<dyn Reward>> {
         match self.config.rl.reward {
-            RewardKind::Direct => Ok(Box::new(DirectReward::new(self.labeler(&self.config.labeler)?))),
+            RewardKind::Direct => Ok(Box::new(DirectReward::new(
+                self.labeler(&self.config.labeler)?,
+            ))),
             RewardKind::Model => {
                 let dir = self.input("reward/model", "reward")?;
                 let model = model::load_head(&dir, &self.device)?.valid();
                 let tokenizer = Tokenizer::load(&dir)?;
-                Ok(Box::new(ModelReward::new(model, tokenizer, self.config.policy.clone())))
+                Ok(Box::new(ModelReward::new(
+                    model,
+                    tokenizer,
+                    self.config.policy.clone(),
+                )))
             }
         }
     }
@@ -289,7 +333,10 @@ impl Pipeline {
         if path.exists() {
             return Ok(path);
         }
-        Err(Error::Usage(format!("{} is missing: run stage `{stage}` first", path.display())))
+        Err(Error::Usage(format!(
+            "{} is missing: run stage `{stage}` first",
+            path.display()
+        )))
     }
 
     fn own_or_parents(&self, rel: &str) -> PathBuf {
@@ -311,7 +358,8 @@ impl Pipeline {
         self.run.forget_stage(name)?;
         let started = Instant::now();
         work()?;
-        self.run.finish_stage(name, &inputs, started.elapsed().as_secs_f64())
+        self.run
+            .finish_stage(name, &inputs, started.elapsed().as_secs_f64())
     }
 
     /// Everything in the run file that a stage and those before it depend on.

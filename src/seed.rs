@@ -7,7 +7,9 @@ use rand::rngs::StdRng;
 
 /// The generator of step `step` of what `purpose` names.
 pub(crate) fn rng_for(seed: u64, purpose: &str, step: u64) -> StdRng {
-    let named = purpose.bytes().fold(seed, |state, byte| mix(state ^ u64::from(byte)));
+    let named = purpose
+        .bytes()
+        .fold(seed, |state, byte| mix(state ^ u64::from(byte)));
     StdRng::seed_from_u64(mix(named ^ step))
 }
 
@@ -29,7 +31,12 @@ mod tests {
     fn streams_repeat_and_differ() {
         let draw = |seed, purpose, step| rng_for(seed, purpose, step).random::<u64>();
         assert_eq!(draw(1, "rl", 2), draw(1, "rl", 2));
-        let all = [draw(1, "rl", 2), draw(1, "rl", 3), draw(2, "rl", 2), draw(1, "sft", 2)];
+        let all = [
+            draw(1, "rl", 2),
+            draw(1, "rl", 3),
+            draw(2, "rl", 2),
+            draw(1, "sft", 2),
+        ];
         assert!((0..4).all(|i| (0..i).all(|j| all[i] != all[j])));
     }
 }

@@ -32,11 +32,16 @@ pub fn train<M: CausalLm>(
     seed: u64,
 ) -> Result<(M, f64)> {
     if rows.is_empty() {
-        return Err(Error::Usage("there are no demonstrations to fine-tune on".into()));
+        return Err(Error::Usage(
+            "there are no demonstrations to fine-tune on".into(),
+        ));
     }
     let tree = |row: &Demonstration| {
         let prompt = tokenizer.encode_prompt(&policy.render(&row.prompt))?;
-        Ok(Tree::single(prompt, tokenizer.encode_completion(&row.completion)?))
+        Ok(Tree::single(
+            prompt,
+            tokenizer.encode_completion(&row.completion)?,
+        ))
     };
     let trees: Vec<Tree> = rows.iter().map(tree).collect::<Result<_>>()?;
     let steps_per_epoch = trees.len().div_ceil(config.batch_size);
@@ -73,5 +78,8 @@ pub fn train<M: CausalLm>(
             progress.inc(1);
         }
     }
-    Ok((learner.model.valid(), n_tokens as f64 / started.elapsed().as_secs_f64()))
+    Ok((
+        learner.model.valid(),
+        n_tokens as f64 / started.elapsed().as_secs_f64(),
+    ))
 }

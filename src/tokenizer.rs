@@ -23,10 +23,15 @@ impl Tokenizer {
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join("tokenizer.json");
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        let inner: tokenizers::Tokenizer =
-            text.parse().map_err(|e: tokenizers::Error| Error::file(&path, e.to_string()))?;
+        let inner: tokenizers::Tokenizer = text
+            .parse()
+            .map_err(|e: tokenizers::Error| Error::file(&path, e.to_string()))?;
         let eos = eos_tokens(dir)?;
-        Ok(Self { inner, eos, source: path })
+        Ok(Self {
+            inner,
+            eos,
+            source: path,
+        })
     }
 
     /// Token ids of a text, with the special tokens that the tokenizer puts around a text (such as `<s>`).
@@ -66,7 +71,9 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer fails on the ids.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, true).map_err(|e| Error::file(&self.source, e.to_string()))
+        self.inner
+            .decode(ids, true)
+            .map_err(|e| Error::file(&self.source, e.to_string()))
     }
 
     /// Tokens that end a text.
@@ -85,7 +92,11 @@ impl Tokenizer {
     /// The file system refuses.
     pub fn save(&self, dir: &Path) -> Result<()> {
         let folder = self.source.parent().unwrap_or(Path::new("."));
-        for name in ["tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
+        for name in [
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "generation_config.json",
+        ] {
             let (from, to) = (folder.join(name), dir.join(name));
             if from.exists() {
                 std::fs::copy(&from, &to).map_err(Error::io("write", &to))?;
@@ -99,7 +110,9 @@ impl Tokenizer {
 fn eos_tokens(dir: &Path) -> Result<Vec<u32>> {
     for name in ["generation_config.json", "config.json"] {
         let path = dir.join(name);
-        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
         let config: Value =
             serde_json::from_str(&text).map_err(|e| Error::file(&path, e.to_string()))?;
         let ids: Vec<u32> = match config.get("eos_token_id") {
@@ -111,7 +124,10 @@ fn eos_tokens(dir: &Path) -> Result<Vec<u32>> {
             return Ok(ids);
         }
     }
-    Err(Error::file(dir.join("config.json"), "`eos_token_id` is missing"))
+    Err(Error::file(
+        dir.join("config.json"),
+        "`eos_token_id` is missing",
+    ))
 }
 
 fn as_id(value: &Value) -> Option<u32> {

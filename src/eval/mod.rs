@@ -94,7 +94,10 @@ pub fn run(
 fn describe(completions: &[Completion], oracle: Option<&Oracle>) -> Result<PolicyReport> {
     let n = completions.len().max(1) as f64;
     let length: usize = completions.iter().map(|row| row.n_tokens).sum();
-    let mut report = PolicyReport { mean_length: length as f64 / n, ..Default::default() };
+    let mut report = PolicyReport {
+        mean_length: length as f64 / n,
+        ..Default::default()
+    };
     if let Some(oracle) = oracle {
         let (mut hallucination, mut coverage, mut fluency) = (0.0, 0.0, 0.0);
         for row in completions {
@@ -112,10 +115,17 @@ fn describe(completions: &[Completion], oracle: Option<&Oracle>) -> Result<Polic
 
 fn compare(judge: &mut dyn Labeler, a: &Contender, b: &Contender) -> Result<Vec<Comparison>> {
     let ids = |contender: &Contender| {
-        contender.completions.iter().map(|row| row.prompt_id.clone()).collect::<Vec<_>>()
+        contender
+            .completions
+            .iter()
+            .map(|row| row.prompt_id.clone())
+            .collect::<Vec<_>>()
     };
     if ids(a) != ids(b) {
-        let message = format!("`{}` and `{}` did not answer the same prompts", a.name, b.name);
+        let message = format!(
+            "`{}` and `{}` did not answer the same prompts",
+            a.name, b.name
+        );
         return Err(Error::Usage(message));
     }
     let pairs: Vec<(&Completion, &Completion)> = a.completions.iter().zip(&b.completions).collect();
@@ -133,16 +143,25 @@ fn compare(judge: &mut dyn Labeler, a: &Contender, b: &Contender) -> Result<Vec<
             })
             .collect();
         let judgements = judge.compare(&asked)?;
-        rows.extend(chunk.iter().zip(judgements).map(|((row_a, row_b), judged)| Comparison {
-            prompt_id: row_a.prompt_id.clone(),
-            judge: judge.name().to_string(),
-            a: a.name.clone(),
-            b: b.name.clone(),
-            // Equal texts are a tie whatever a judge's position bias says.
-            p_win: if row_a.completion == row_b.completion { 0.5 } else { judged.p_a() },
-            length_a: row_a.n_tokens,
-            length_b: row_b.n_tokens,
-        }));
+        rows.extend(
+            chunk
+                .iter()
+                .zip(judgements)
+                .map(|((row_a, row_b), judged)| Comparison {
+                    prompt_id: row_a.prompt_id.clone(),
+                    judge: judge.name().to_string(),
+                    a: a.name.clone(),
+                    b: b.name.clone(),
+                    // Equal texts are a tie whatever a judge's position bias says.
+                    p_win: if row_a.completion == row_b.completion {
+                        0.5
+                    } else {
+                        judged.p_a()
+                    },
+                    length_a: row_a.n_tokens,
+                    length_b: row_b.n_tokens,
+                }),
+        );
         progress.inc(chunk.len() as u64);
     }
     Ok(rows)
@@ -157,7 +176,9 @@ pub fn win_rate(rows: &[Comparison]) -> WinRate {
     };
     let wins: Vec<f64> = rows.iter().map(points).collect();
     let lengths = |length: fn(&Comparison) -> usize| {
-        rows.iter().map(|row| length(row) as f64).collect::<Vec<_>>()
+        rows.iter()
+            .map(|row| length(row) as f64)
+            .collect::<Vec<_>>()
     };
     let total: f64 = wins.iter().sum();
     let (length_a, length_b) = (lengths(|row| row.length_a), lengths(|row| row.length_b));
@@ -186,6 +207,10 @@ mod tests {
         };
         let found = win_rate(&[row(0.9), row(0.5), row(0.51), row(0.1)]);
         assert_eq!((found.rate, found.n), (0.625, 4));
-        assert!((found.length_controlled - 0.625).abs() < 1e-6, "{}", found.length_controlled);
+        assert!(
+            (found.length_controlled - 0.625).abs() < 1e-6,
+            "{}",
+            found.length_controlled
+        );
     }
 }

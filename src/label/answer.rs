@@ -89,8 +89,14 @@ impl Candidates {
     /// Probability that a finished spelling is only the beginning of a longer one.
     fn goes_on(&self, tokens: &[u32], prefix: Option<usize>, p: impl Fn(usize, u32) -> f64) -> f64 {
         let Some(prefix) = prefix else { return 0.0 };
-        let longer = self.answers.iter().flatten().filter(|other| other.starts_with(tokens));
-        let mut next: Vec<u32> = longer.filter_map(|other| other.get(tokens.len()).copied()).collect();
+        let longer = self
+            .answers
+            .iter()
+            .flatten()
+            .filter(|other| other.starts_with(tokens));
+        let mut next: Vec<u32> = longer
+            .filter_map(|other| other.get(tokens.len()).copied())
+            .collect();
         next.sort_unstable();
         next.dedup();
         next.into_iter().map(|token| p(prefix, token)).sum()
@@ -119,7 +125,10 @@ pub fn answer_log_probs<M: CausalLm>(
     }
     let columns: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
     let columns = Tensor::<1, Int>::from_data(columns.as_slice(), &device);
-    let asked: Vec<Tree> = questions.iter().map(|tree| with_prefixes(tree, candidates)).collect();
+    let asked: Vec<Tree> = questions
+        .iter()
+        .map(|tree| with_prefixes(tree, candidates))
+        .collect();
 
     let mut answers: Vec<Vec<Vec<f32>>> = vec![Vec::new(); questions.len()];
     for chunk in chunks_by_length(&asked, max_tokens) {
@@ -144,7 +153,10 @@ pub fn answer_log_probs<M: CausalLm>(
 fn with_prefixes(tree: &Tree, candidates: &Candidates) -> Tree {
     let followed = |question: &Vec<u32>| {
         let question = question.clone();
-        candidates.prefixes.iter().map(move |prefix| [&question[..], prefix].concat())
+        candidates
+            .prefixes
+            .iter()
+            .map(move |prefix| [&question[..], prefix].concat())
     };
     Tree {
         prompt: tree.prompt.clone(),
@@ -163,7 +175,10 @@ fn normalised(block: &[f32], tokens: &[u32], candidates: &Candidates) -> Vec<f32
     // A model that gives every answer probability 0 in f64 says nothing: uniform.
     let uniform = 1.0 / probabilities.len() as f64;
     let share = |p: f64| if total > 0.0 { p / total } else { uniform };
-    probabilities.into_iter().map(|p| share(p).max(f64::MIN_POSITIVE).ln() as f32).collect()
+    probabilities
+        .into_iter()
+        .map(|p| share(p).max(f64::MIN_POSITIVE).ln() as f32)
+        .collect()
 }
 
 #[cfg(test)]
@@ -173,7 +188,8 @@ mod tests {
     /// "1" is token 1, "10" is tokens 1, 0: P("1") = p(1) (1 - p(0 | 1)), P("10") = p(1) p(0 | 1).
     #[test]
     fn an_answer_that_begins_another_must_end() {
-        let candidates = Candidates::from_tokens(vec![vec![vec![1]], vec![vec![2]], vec![vec![1, 0]]]);
+        let candidates =
+            Candidates::from_tokens(vec![vec![vec![1]], vec![vec![2]], vec![vec![1, 0]]]);
         assert_eq!(candidates.prefixes, [vec![], vec![1]]);
         let p = |prefix: usize, token: u32| match (prefix, token) {
             (0, 1) => 0.5,
@@ -183,7 +199,10 @@ mod tests {
         };
         let found = candidates.probabilities(p);
         for (found, expected) in found.iter().zip([0.4, 0.25, 0.1]) {
-            assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
+            assert!(
+                (found - expected).abs() < 1e-12,
+                "{found} is not {expected}"
+            );
         }
     }
 

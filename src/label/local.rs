@@ -34,7 +34,11 @@ impl LocalLabeler<Llama> {
     /// # Errors
     /// As [`model::load`] and [`Tokenizer::load`].
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
-        let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned();
+        let name = dir
+            .file_name()
+            .unwrap_or(dir.as_os_str())
+            .to_string_lossy()
+            .into_owned();
         Self::new(name, model::load(dir, device)?, Tokenizer::load(dir)?)
     }
 }
@@ -47,7 +51,13 @@ impl<M: CausalLm> LocalLabeler<M> {
     pub fn new(name: String, model: M, tokenizer: Tokenizer) -> Result<Self> {
         let compare_answers = Candidates::new(&COMPARE_ANSWERS, &tokenizer)?;
         let score_answers = Candidates::new(&SCORE_ANSWERS, &tokenizer)?;
-        Ok(Self { name, model, tokenizer, compare_answers, score_answers })
+        Ok(Self {
+            name,
+            model,
+            tokenizer,
+            compare_answers,
+            score_answers,
+        })
     }
 
     fn tree(&self, prefix: &str, questions: impl Iterator<Item = String>) -> Result<Tree> {
@@ -66,7 +76,9 @@ impl<M: CausalLm> Labeler for LocalLabeler<M> {
 
     fn compare(&mut self, pairs: &[Pair]) -> Result<Vec<Judgement>> {
         let tree = |group: &[Pair]| {
-            let orders = group.iter().flat_map(|pair| [(pair.a, pair.b), (pair.b, pair.a)]);
+            let orders = group
+                .iter()
+                .flat_map(|pair| [(pair.a, pair.b), (pair.b, pair.a)]);
             let questions = orders.map(|(first, second)| compare_question(first, second));
             self.tree(&compare_prefix(group[0].prompt), questions)
         };
@@ -84,17 +96,28 @@ impl<M: CausalLm> Labeler for LocalLabeler<M> {
     fn score(&mut self, candidates: &[Candidate]) -> Result<Vec<f32>> {
         let same_prompt = |a: &Candidate, b: &Candidate| a.prompt == b.prompt;
         let tree = |group: &[Candidate]| {
-            let questions = group.iter().map(|candidate| score_question(candidate.completion));
+            let questions = group
+                .iter()
+                .map(|candidate| score_question(candidate.completion));
             self.tree(&score_prefix(group[0].prompt), questions)
         };
-        let trees: Vec<Tree> = candidates.chunk_by(same_prompt).map(tree).collect::<Result<_>>()?;
+        let trees: Vec<Tree> = candidates
+            .chunk_by(same_prompt)
+            .map(tree)
+            .collect::<Result<_>>()?;
         let answers = answer_log_probs(&self.model, &trees, &self.score_answers, MAX_TOKENS)?;
-        Ok(answers.iter().map(|log_probs| expected_score(log_probs)).collect())
+        Ok(answers
+            .iter()
+            .map(|log_probs| expected_score(log_probs))
+            .collect())
     }
 }
 
 fn expected_score(log_probs: &[f32]) -> f32 {
-    let score: f32 = (1..).zip(log_probs).map(|(score, p)| score as f32 * p.exp()).sum();
+    let score: f32 = (1..)
+        .zip(log_probs)
+        .map(|(score, p)| score as f32 * p.exp())
+        .sum();
     (score - 5.5) / 4.5
 }
 
@@ -112,7 +135,12 @@ mod tests {
         bottom[0] = 0.0;
         let mut mixed = [never; 10];
         (mixed[7], mixed[8]) = (0.5f32.ln(), 0.5f32.ln());
-        let cases = [(top, 1.0), (bottom, -1.0), ([0.1f32.ln(); 10], 0.0), (mixed, 2.0 / 3.0)];
+        let cases = [
+            (top, 1.0),
+            (bottom, -1.0),
+            ([0.1f32.ln(); 10], 0.0),
+            (mixed, 2.0 / 3.0),
+        ];
         for (log_probs, expected) in cases {
             assert!((expected_score(&log_probs) - expected).abs() < 1e-6);
         }

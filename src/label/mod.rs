@@ -11,14 +11,12 @@ mod oracle;
 pub mod prompt;
 mod stage;
 
-
 use serde::{Deserialize, Serialize};
 
 pub use answer::{Candidates, answer_log_probs};
 pub use local::LocalLabeler;
 pub use oracle::OracleLabeler;
 pub use stage::{Alignment, alignment, label};
-
 
 use crate::error::Result;
 

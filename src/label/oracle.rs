@@ -12,7 +12,9 @@ pub struct OracleLabeler {
 impl OracleLabeler {
     /// The oracle of a world.
     pub fn new(world: World) -> Self {
-        Self { oracle: Oracle::new(world) }
+        Self {
+            oracle: Oracle::new(world),
+        }
     }
 }
 
@@ -25,14 +27,19 @@ impl Labeler for OracleLabeler {
         let judge = |pair: &Pair| {
             let a = self.oracle.assess_id(pair.prompt_id, pair.a)?;
             let p_a = preference(&a, &self.oracle.assess_id(pair.prompt_id, pair.b)?);
-            Ok(Judgement { p_a_first: p_a, p_a_second: p_a })
+            Ok(Judgement {
+                p_a_first: p_a,
+                p_a_second: p_a,
+            })
         };
         pairs.iter().map(judge).collect()
     }
 
     fn score(&mut self, candidates: &[Candidate]) -> Result<Vec<f32>> {
         let score = |candidate: &Candidate| {
-            let found = self.oracle.assess_id(candidate.prompt_id, candidate.completion)?;
+            let found = self
+                .oracle
+                .assess_id(candidate.prompt_id, candidate.completion)?;
             Ok((f32::from(crate::world::score(&found)) - 5.5) / 4.5)
         };
         candidates.iter().map(score).collect()

@@ -36,7 +36,12 @@ pub fn label(labeler: &mut dyn Labeler, completions: &[Completion]) -> Result<Ve
 }
 
 fn as_pair<'a>(a: &'a Completion, b: &'a Completion) -> Pair<'a> {
-    Pair { prompt_id: &a.prompt_id, prompt: &a.prompt, a: &a.completion, b: &b.completion }
+    Pair {
+        prompt_id: &a.prompt_id,
+        prompt: &a.prompt,
+        a: &a.completion,
+        b: &b.completion,
+    }
 }
 
 fn preference(a: &Completion, b: &Completion, judged: Judgement, labeler: &str) -> Preference {
@@ -44,7 +49,13 @@ fn preference(a: &Completion, b: &Completion, judged: Judgement, labeler: &str) 
     let (chosen, rejected, p_chosen, p_first, p_second) = if p_a >= 0.5 {
         (a, b, p_a, judged.p_a_first, judged.p_a_second)
     } else {
-        (b, a, 1.0 - p_a, 1.0 - judged.p_a_second, 1.0 - judged.p_a_first)
+        (
+            b,
+            a,
+            1.0 - p_a,
+            1.0 - judged.p_a_second,
+            1.0 - judged.p_a_first,
+        )
     };
     Preference {
         prompt_id: a.prompt_id.clone(),
@@ -90,7 +101,12 @@ pub fn alignment(preferences: &[Preference], gold: &mut dyn Labeler) -> Result<A
         })
         .collect();
     let truth = gold.compare(&pairs)?;
-    let decided = || preferences.iter().zip(&truth).filter(|(_, gold)| gold.p_a() != 0.5);
+    let decided = || {
+        preferences
+            .iter()
+            .zip(&truth)
+            .filter(|(_, gold)| gold.p_a() != 0.5)
+    };
     let agreement = |(row, gold): (&Preference, &Judgement)| match row.p_chosen {
         0.5 => 0.5,
         _ if gold.p_a() > 0.5 => 1.0,
@@ -98,9 +114,17 @@ pub fn alignment(preferences: &[Preference], gold: &mut dyn Labeler) -> Result<A
     };
     let n = decided().count();
     let agreed: f64 = decided().map(agreement).sum();
-    let orders = || preferences.iter().filter_map(|row| Some((row.p_first?, row.p_second?)));
-    let first = orders().filter(|&(first, second)| first > 0.5 && second <= 0.5).count();
-    let second = orders().filter(|&(first, second)| first <= 0.5 && second > 0.5).count();
+    let orders = || {
+        preferences
+            .iter()
+            .filter_map(|row| Some((row.p_first?, row.p_second?)))
+    };
+    let first = orders()
+        .filter(|&(first, second)| first > 0.5 && second <= 0.5)
+        .count();
+    let second = orders()
+        .filter(|&(first, second)| first <= 0.5 && second > 0.5)
+        .count();
     let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
     Ok(Alignment {
         alignment: agreed / n.max(1) as f64,
@@ -147,16 +171,29 @@ mod tests {
     }
 
     fn judged(p_a_first: f32, p_a_second: f32) -> Judgement {
-        Judgement { p_a_first, p_a_second }
+        Judgement {
+            p_a_first,
+            p_a_second,
+        }
     }
 
     #[test]
     fn the_better_one_is_chosen_and_both_orders_are_kept() {
-        let rows = completions(&[("1", "x"), ("1", "y"), ("2", "x"), ("2", "x"), ("3", "v"), ("3", "w")]);
+        let rows = completions(&[
+            ("1", "x"),
+            ("1", "y"),
+            ("2", "x"),
+            ("2", "x"),
+            ("3", "v"),
+            ("3", "w"),
+        ]);
         let mut labeler = Scripted(vec![judged(0.9, 0.7), judged(0.4, 0.2)]);
         let found = label(&mut labeler, &rows).unwrap();
         assert_eq!(found.len(), 2, "equal texts are no pair");
-        assert_eq!((found[0].chosen.as_str(), found[0].rejected.as_str()), ("x", "y"));
+        assert_eq!(
+            (found[0].chosen.as_str(), found[0].rejected.as_str()),
+            ("x", "y")
+        );
         assert!((found[0].p_chosen - 0.8).abs() < 1e-6);
         // For the third prompt b = "w" wins: shown first it has 1 - 0.2, shown second 1 - 0.4.
         assert_eq!(found[1].chosen, "w");
@@ -166,7 +203,14 @@ mod tests {
 
     #[test]
     fn alignment_counts_agreement_and_position_wins() {
-        let rows = completions(&[("1", "x"), ("1", "y"), ("2", "x"), ("2", "y"), ("3", "x"), ("3", "y")]);
+        let rows = completions(&[
+            ("1", "x"),
+            ("1", "y"),
+            ("2", "x"),
+            ("2", "y"),
+            ("3", "x"),
+            ("3", "y"),
+        ]);
         // Pair 1: clear for x. Pair 2: the first position wins both times, x by a little. Pair 3: clear for y.
         let mut labeler = Scripted(vec![judged(0.9, 0.7), judged(0.9, 0.3), judged(0.1, 0.1)]);
         let preferences = label(&mut labeler, &rows).unwrap();

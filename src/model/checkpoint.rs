@@ -20,8 +20,10 @@ const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 
 /// Module path to tensor name and back, for a language model.
-const LM_NAMES: [(&str, &str); 2] =
-    [(r"^model\.", ""), (r"^(embed_tokens|layers|norm)\.", "model.$1.")];
+const LM_NAMES: [(&str, &str); 2] = [
+    (r"^model\.", ""),
+    (r"^(embed_tokens|layers|norm)\.", "model.$1."),
+];
 /// The same for a model with a scalar head.
 const HEAD_NAMES: [(&str, &str); 2] = [(r"^model\.", "backbone."), (r"^backbone\.", "model.")];
 
@@ -85,7 +87,8 @@ pub fn save_head(model: &ScalarHead<Llama>, dir: &Path) -> Result<()> {
 
 fn write_config(config: &LlamaConfig, dir: &Path) -> Result<()> {
     let path = dir.join(CONFIG);
-    let text = serde_json::to_string_pretty(config).map_err(|e| Error::file(&path, e.to_string()))?;
+    let text =
+        serde_json::to_string_pretty(config).map_err(|e| Error::file(&path, e.to_string()))?;
     std::fs::write(&path, text + "\n").map_err(Error::io("write", &path))
 }
 
@@ -93,10 +96,14 @@ fn write_weights<M: Module>(model: &M, dir: &Path, names: (&str, &str)) -> Resul
     let path = dir.join(WEIGHTS);
     let mut store = SafetensorsStore::from_file(&path)
         .overwrite(true)
+        // One entry: with burn's own beside it their order, and so the file's bytes, would vary.
+        .clear_metadata()
         .metadata("format", "pt")
         .remap(remapper(names, &path)?)
         .with_to_adapter(BurnToPyTorchAdapter);
-    model.save_into(&mut store).map_err(|e| Error::file(&path, e.to_string()))
+    model
+        .save_into(&mut store)
+        .map_err(|e| Error::file(&path, e.to_string()))
 }
 
 fn read_weights<M: Module>(model: &mut M, dir: &Path, names: (&str, &str)) -> Result<()> {
@@ -107,21 +114,30 @@ fn read_weights<M: Module>(model: &mut M, dir: &Path, names: (&str, &str)) -> Re
         .validate(false)
         .remap(remapper(names, &path)?)
         .with_from_adapter(PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32)));
-    let result = model.load_from(&mut store).map_err(|e| Error::file(&path, e.to_string()))?;
+    let result = model
+        .load_from(&mut store)
+        .map_err(|e| Error::file(&path, e.to_string()))?;
     let mut faults: Vec<String> = result.errors.iter().map(ToString::to_string).collect();
     let named = |what: &str, name: &str| format!("{what} tensor `{name}`");
-    faults.extend(result.missing.iter().map(|(name, _)| named("missing", name)));
+    faults.extend(
+        result
+            .missing
+            .iter()
+            .map(|(name, _)| named("missing", name)),
+    );
     let harmless = |name: &str| name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight";
     let unknown = result.unused.iter().filter(|name| !harmless(name));
     faults.extend(unknown.map(|name| named("unknown", name)));
     if faults.is_empty() {
         return Ok(());
     }
-    Err(Error::file(&path, format!("does not fit the model: {}", faults.join("; "))))
+    Err(Error::file(
+        &path,
+        format!("does not fit the model: {}", faults.join("; ")),
+    ))
 }
 
 fn remapper((pattern, replacement): (&str, &str), path: &Path) -> Result<KeyRemapper> {
     KeyRemapper::from_patterns(vec![(pattern, replacement)])
         .map_err(|e| Error::file(path, e.to_string()))
 }
-

@@ -152,16 +152,26 @@ impl LlamaConfig {
         }
         let config: Self =
             serde_json::from_str(&text).map_err(|e| Error::file(path, e.to_string()))?;
-        config.check().map_err(|message| Error::file(path, message))?;
+        config
+            .check()
+            .map_err(|message| Error::file(path, message))?;
         Ok(config)
     }
 
     fn check(&self) -> Result<(), String> {
         let unsupported = [
-            (self.hidden_act != "silu", "hidden_act", self.hidden_act.clone()),
+            (
+                self.hidden_act != "silu",
+                "hidden_act",
+                self.hidden_act.clone(),
+            ),
             (self.attention_bias, "attention_bias", "true".into()),
             (self.mlp_bias, "mlp_bias", "true".into()),
-            (self.rope_type() != "default", "rope_type", self.rope_type().into()),
+            (
+                self.rope_type() != "default",
+                "rope_type",
+                self.rope_type().into(),
+            ),
         ];
         if let Some((_, field, value)) = unsupported.into_iter().find(|(refused, ..)| *refused) {
             return Err(format!("`{field}` = {value} is not implemented"));
@@ -175,7 +185,10 @@ impl LlamaConfig {
             return Err(message);
         }
         if !self.head_dim().is_multiple_of(2) || self.head_dim() == 0 {
-            return Err(format!("`head_dim` is {}, expected an even number", self.head_dim()));
+            return Err(format!(
+                "`head_dim` is {}, expected an even number",
+                self.head_dim()
+            ));
         }
         Ok(())
     }
@@ -187,7 +200,8 @@ impl LlamaConfig {
 
     /// Width of a head.
     pub fn head_dim(&self) -> usize {
-        self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads.max(1))
+        self.head_dim
+            .unwrap_or(self.hidden_size / self.num_attention_heads.max(1))
     }
 
     /// Base of the rotary frequencies.
@@ -201,6 +215,8 @@ impl LlamaConfig {
             let kind = scaling.get("rope_type").or_else(|| scaling.get("type"));
             return kind.and_then(Value::as_str).unwrap_or("unnamed scaling");
         }
-        self.rope_parameters.as_ref().map_or("default", |rope| &rope.rope_type)
+        self.rope_parameters
+            .as_ref()
+            .map_or("default", |rope| &rope.rope_type)
     }
 }

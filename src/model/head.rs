@@ -29,7 +29,12 @@ impl<M: CausalLm> ScalarHead<M> {
             .with_bias(false)
             .with_initializer(Initializer::Zeros)
             .init(&device_of(&backbone));
-        Self { backbone, score, mean: 0.0, std: 1.0 }
+        Self {
+            backbone,
+            score,
+            mean: 0.0,
+            std: 1.0,
+        }
     }
 
     /// The head's number at the tokens listed in `rows` of the flattened `[batch * seq]`, `[rows]`; not normalised.

@@ -29,13 +29,21 @@ pub(super) struct LayerCache {
 }
 
 impl KvCache {
-    pub(super) fn new(config: &LlamaConfig, batch: usize, capacity: usize, device: &Device) -> Self {
+    pub(super) fn new(
+        config: &LlamaConfig,
+        batch: usize,
+        capacity: usize,
+        device: &Device,
+    ) -> Self {
         let shape = [batch, config.kv_heads(), capacity, config.head_dim()];
         let layer = || LayerCache {
             keys: Tensor::zeros(shape, device),
             values: Tensor::zeros(shape, device),
         };
-        Self { layers: (0..config.num_hidden_layers).map(|_| layer()).collect(), len: 0 }
+        Self {
+            layers: (0..config.num_hidden_layers).map(|_| layer()).collect(),
+            len: 0,
+        }
     }
 
     /// Number of tokens held per row.
@@ -62,7 +70,9 @@ impl DecodeCache for KvCache {
     fn select(mut self, rows: Tensor<1, Int>) -> Self {
         for layer in &mut self.layers {
             layer.keys.inplace(|keys| keys.select(0, rows.clone()));
-            layer.values.inplace(|values| values.select(0, rows.clone()));
+            layer
+                .values
+                .inplace(|values| values.select(0, rows.clone()));
         }
         self
     }
@@ -72,10 +82,15 @@ impl LayerCache {
     /// Writes the new keys and values after the `len` already held and returns all of them.
     fn append(&mut self, len: usize, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let end = len + keys.dims()[2];
-        self.keys.inplace(|buffer| buffer.slice_assign(s![.., .., len..end, ..], keys));
-        self.values.inplace(|buffer| buffer.slice_assign(s![.., .., len..end, ..], values));
+        self.keys
+            .inplace(|buffer| buffer.slice_assign(s![.., .., len..end, ..], keys));
+        self.values
+            .inplace(|buffer| buffer.slice_assign(s![.., .., len..end, ..], values));
         let held = s![.., .., 0..end, ..];
-        (self.keys.clone().slice(held), self.values.clone().slice(held))
+        (
+            self.keys.clone().slice(held),
+            self.values.clone().slice(held),
+        )
     }
 }
 
@@ -100,7 +115,10 @@ impl Rotary {
             &positions.device(),
         );
         let angles = positions.float().reshape([batch, 1, seq, 1]) * frequencies;
-        Self { cos: angles.clone().cos(), sin: angles.sin() }
+        Self {
+            cos: angles.clone().cos(),
+            sin: angles.sin(),
+        }
     }
 
     /// Turns queries or keys, `[batch, heads, seq, head_dim]`.
@@ -128,8 +146,10 @@ pub(super) struct SelfAttention {
 impl SelfAttention {
     fn new(config: &LlamaConfig, device: &Device) -> Self {
         let head_dim = config.head_dim();
-        let (queries, keys) =
-            (config.num_attention_heads * head_dim, config.kv_heads() * head_dim);
+        let (queries, keys) = (
+            config.num_attention_heads * head_dim,
+            config.kv_heads() * head_dim,
+        );
         Self {
             q_proj: linear(config.hidden_size, queries, device),
             k_proj: linear(config.hidden_size, keys, device),
@@ -157,13 +177,18 @@ impl SelfAttention {
         let heads = query.dims()[1];
         let (key, value) = (repeat_kv(key, heads), repeat_kv(value, heads));
         let mixed = attend(query, key, value, hidden_keys);
-        self.o_proj.forward(mixed.swap_dims(1, 2).reshape([batch, seq, heads * self.head_dim]))
+        self.o_proj.forward(
+            mixed
+                .swap_dims(1, 2)
+                .reshape([batch, seq, heads * self.head_dim]),
+        )
     }
 
     /// `[batch, seq, heads * head_dim]` to `[batch, heads, seq, head_dim]`.
     fn split_heads(&self, x: Tensor<3>) -> Tensor<4> {
         let [batch, seq, width] = x.dims();
-        x.reshape([batch, seq, width / self.head_dim, self.head_dim]).swap_dims(1, 2)
+        x.reshape([batch, seq, width / self.head_dim, self.head_dim])
+            .swap_dims(1, 2)
     }
 }
 
@@ -181,7 +206,10 @@ fn attend(
 ) -> Tensor<4> {
     let [_, _, queries, head_dim] = query.dims();
     if !query.is_tracked() {
-        let options = AttentionModuleOptions { is_causal: queries > 1, ..Default::default() };
+        let options = AttentionModuleOptions {
+            is_causal: queries > 1,
+            ..Default::default()
+        };
         return attention(query, key, value, hidden_keys, None, options);
     }
     let keys = key.dims()[2];
@@ -244,7 +272,8 @@ impl GatedMlp {
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.down_proj.forward(silu(self.gate_proj.forward(x.clone())) * self.up_proj.forward(x))
+        self.down_proj
+            .forward(silu(self.gate_proj.forward(x.clone())) * self.up_proj.forward(x))
     }
 }
 
@@ -275,7 +304,9 @@ impl Block {
         cache: Option<(usize, &mut LayerCache)>,
     ) -> Tensor<3> {
         let normed = self.input_layernorm.forward(x.clone());
-        let x = x + self.self_attn.forward(normed, rotary, input.hidden_keys.clone(), cache);
+        let x = x + self
+            .self_attn
+            .forward(normed, rotary, input.hidden_keys.clone(), cache);
         let normed = self.post_attention_layernorm.forward(x.clone());
         x + self.mlp.forward(normed)
     }
@@ -290,5 +321,7 @@ pub(super) fn rms_norm(config: &LlamaConfig, device: &Device) -> RmsNorm {
 }
 
 fn linear(d_input: usize, d_output: usize, device: &Device) -> Linear {
-    LinearConfig::new(d_input, d_output).with_bias(false).init(device)
+    LinearConfig::new(d_input, d_output)
+        .with_bias(false)
+        .init(device)
 }

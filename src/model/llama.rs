@@ -23,14 +23,22 @@ pub struct Llama {
 impl LlamaConfig {
     /// Creates the model; weights are drawn only if they are read before a checkpoint is loaded into them.
     pub fn init(&self, device: &Device) -> Llama {
-        let normal = Initializer::Normal { mean: 0.0, std: 0.02 };
-        let head =
-            || LinearConfig::new(self.hidden_size, self.vocab_size).with_bias(false).init(device);
+        let normal = Initializer::Normal {
+            mean: 0.0,
+            std: 0.02,
+        };
+        let head = || {
+            LinearConfig::new(self.hidden_size, self.vocab_size)
+                .with_bias(false)
+                .init(device)
+        };
         Llama {
             embed_tokens: EmbeddingConfig::new(self.vocab_size, self.hidden_size)
                 .with_initializer(normal)
                 .init(device),
-            layers: (0..self.num_hidden_layers).map(|_| Block::new(self, device)).collect(),
+            layers: (0..self.num_hidden_layers)
+                .map(|_| Block::new(self, device))
+                .collect(),
             norm: rms_norm(self, device),
             lm_head: (!self.tie_word_embeddings).then(head),
             config: self.clone(),
@@ -61,14 +69,19 @@ impl CausalLm for Llama {
     }
 
     fn cache(&self, batch: usize, capacity: usize) -> KvCache {
-        KvCache::new(&self.config, batch, capacity, &super::device_of(self).inner())
+        KvCache::new(
+            &self.config,
+            batch,
+            capacity,
+            &super::device_of(self).inner(),
+        )
     }
 
-    fn hidden(&self, input: Input, mut cache: Option<&mut KvCache>) -> Tensor<3> {
+    fn hidden(&self, input: Input, cache: Option<&mut KvCache>) -> Tensor<3> {
         let seq = input.tokens.dims()[1];
         let rotary = Rotary::new(&self.config, input.positions.clone());
         let mut x = self.embed_tokens.forward(input.tokens.clone());
-        match cache.as_deref_mut() {
+        match cache {
             Some(cache) => {
                 for (block, layer) in self.layers.iter().zip(cache.layers()) {
                     x = block.forward(x, &rotary, &input, Some(layer));

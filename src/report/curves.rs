@@ -63,16 +63,13 @@ fn rows(path: &Path) -> Result<Vec<Metric>> {
     if !path.is_file() {
         return Ok(Vec::new());
     }
-    let mut reader = JsonlReader::<Metric>::open(path)?;
+    let mut reader = JsonlReader::<Metric>::open(path)?.peekable();
     let mut rows = Vec::new();
     while let Some(row) = reader.next() {
-        match (row, reader.next()) {
-            (Ok(row), next) => {
-                rows.push(row);
-                rows.extend(next.transpose()?);
-            }
-            (Err(_), None) => break,
-            (Err(error), Some(_)) => return Err(error),
+        match row {
+            Ok(row) => rows.push(row),
+            Err(_) if reader.peek().is_none() => break,
+            Err(error) => return Err(error),
         }
     }
     Ok(rows)

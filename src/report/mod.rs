@@ -42,8 +42,8 @@ pub fn write(run: &RunDir) -> Result<()> {
         preferences => samples::preferences(run)?,
         config => text(run, "config.toml")?,
     };
-    let html = render(page)
-        .map_err(|source| Error::file(run.path("report.html"), source.to_string()))?;
+    let html =
+        render(page).map_err(|source| Error::file(run.path("report.html"), source.to_string()))?;
     run.write_text("report.html", &html)
 }
 

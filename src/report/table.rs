@@ -300,9 +300,9 @@ mod tests {
         });
         let expected = "\
 Win rate [95% interval] (length-controlled) by judge; 400 to 500 prompts
-comparison                      oracle  labeler     paper
+comparison                       oracle  labeler     paper
 rlaif vs sft  71.0% [68.2, 73.9] (59.1)    90.0%  71% (59)
-x vs y                               -        -         -
+x vs y                                -        -         -
 Paper: Lee et al. 2023, arXiv:2309.00267, Table 1, summarization: other models and data, \
 people as judges.
 

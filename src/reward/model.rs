@@ -23,7 +23,11 @@ pub struct ModelReward<M: CausalLm> {
 impl<M: CausalLm> ModelReward<M> {
     /// From a model without gradients.
     pub fn new(model: ScalarHead<M>, tokenizer: Tokenizer, policy: PolicyConfig) -> Self {
-        Self { model, tokenizer, policy }
+        Self {
+            model,
+            tokenizer,
+            policy,
+        }
     }
 }
 
@@ -37,7 +41,10 @@ impl<M: CausalLm> Reward for ModelReward<M> {
         let trees: Vec<Tree> = groups.map(tree).collect::<Result<_>>()?;
         let raw = raw_rewards(&self.model, &trees)?;
         let (mean, std) = (self.model.mean, self.model.std);
-        Ok(raw.into_iter().map(|reward| (reward - mean) / std).collect())
+        Ok(raw
+            .into_iter()
+            .map(|reward| (reward - mean) / std)
+            .collect())
     }
 }
 
@@ -63,7 +70,10 @@ pub(super) fn raw_rewards<M: CausalLm>(model: &ScalarHead<M>, trees: &[Tree]) ->
     for chunk in chunks_by_length(trees, MAX_TOKENS) {
         let picked: Vec<Tree> = chunk.iter().map(|&i| trees[i].clone()).collect();
         let batch = Batch::new(&picked, vocab, max_len, &device)?;
-        let mut values = model.forward(batch.input, batch.last).try_into_vec_as::<f32>()?.into_iter();
+        let mut values = model
+            .forward(batch.input, batch.last)
+            .try_into_vec_as::<f32>()?
+            .into_iter();
         for &i in &chunk {
             answers[i] = values.by_ref().take(trees[i].completions.len()).collect();
         }

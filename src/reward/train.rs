@@ -46,14 +46,24 @@ pub fn train<M: CausalLm>(
     seed: u64,
 ) -> Result<(ScalarHead<M>, RewardReport)> {
     let pair = |row: &Preference| {
-        Ok((tree(tokenizer, policy, &row.prompt, &[&row.chosen, &row.rejected])?, row.p_chosen))
+        Ok((
+            tree(
+                tokenizer,
+                policy,
+                &row.prompt,
+                &[&row.chosen, &row.rejected],
+            )?,
+            row.p_chosen,
+        ))
     };
     let mut pairs: Vec<(Tree, f32)> = preferences.iter().map(pair).collect::<Result<_>>()?;
     pairs.shuffle(&mut rng_for(seed, "reward-holdout", 0));
     let n_held = (pairs.len() as f64 * config.holdout).round() as usize;
     let held = pairs.split_off(pairs.len() - n_held);
     if pairs.is_empty() {
-        return Err(Error::Usage("there are no preferences to train a reward model on".into()));
+        return Err(Error::Usage(
+            "there are no preferences to train a reward model on".into(),
+        ));
     }
 
     let total = pairs.len().div_ceil(config.batch_size) * config.num_train_epochs;
@@ -65,8 +75,10 @@ pub fn train<M: CausalLm>(
         for chunk in pairs.chunks(config.batch_size) {
             let trees: Vec<Tree> = chunk.iter().map(|(tree, _)| tree.clone()).collect();
             let labels: Vec<f32> = chunk.iter().map(|(_, p_chosen)| *p_chosen).collect();
-            let (vocab, max_len) =
-                (learner.model.backbone.vocab_size(), learner.model.backbone.max_len());
+            let (vocab, max_len) = (
+                learner.model.backbone.vocab_size(),
+                learner.model.backbone.max_len(),
+            );
             let batch = Batch::new(&trees, vocab, max_len, &device)?;
             let rewards = learner.model.forward(batch.input, batch.last);
             let (loss, told) = pair_loss(rewards, &labels)?;
@@ -99,7 +111,12 @@ fn pair_loss(rewards: Tensor<1>, labels: &[f32]) -> Result<(Tensor<1>, Vec<f32>)
     let margin = (chosen.clone() - rejected.clone()).detach();
     let loss = soft_bradley_terry(chosen, rejected, p_chosen);
     let accuracy = margin.clone().greater_scalar(0.0).float().mean();
-    let told = vec![loss.clone().detach(), accuracy, margin.mean(), rewards.detach().mean()];
+    let told = vec![
+        loss.clone().detach(),
+        accuracy,
+        margin.mean(),
+        rewards.detach().mean(),
+    ];
     Ok((loss, Tensor::cat(told, 0).try_into_vec_as::<f32>()?))
 }
 
@@ -109,7 +126,12 @@ fn finish<M: CausalLm>(
     pairs: &[(Tree, f32)],
     held: &[(Tree, f32)],
 ) -> Result<(ScalarHead<M>, RewardReport)> {
-    let trees = |pairs: &[(Tree, f32)]| pairs.iter().map(|(tree, _)| tree.clone()).collect::<Vec<_>>();
+    let trees = |pairs: &[(Tree, f32)]| {
+        pairs
+            .iter()
+            .map(|(tree, _)| tree.clone())
+            .collect::<Vec<_>>()
+    };
     let rewards = raw_rewards(&model, &trees(pairs))?;
     let mean = rewards.iter().sum::<f32>() / rewards.len() as f32;
     let variance = rewards.iter().map(|r| (r - mean).powi(2)).sum::<f32>() / rewards.len() as f32;
@@ -125,7 +147,12 @@ fn finish<M: CausalLm>(
     };
     let right: f64 = rewards.chunks_exact(2).map(points).sum();
     let n = held.len();
-    let report =
-        RewardReport { accuracy: right / n.max(1) as f64, ci: wilson(right, n), n, mean, std };
+    let report = RewardReport {
+        accuracy: right / n.max(1) as f64,
+        ci: wilson(right, n),
+        n,
+        mean,
+        std,
+    };
     Ok((model, report))
 }

@@ -109,15 +109,24 @@ impl RlConfig {
         at_least("rl.steps", self.steps, 1)?;
         at_least("rl.num_generations", self.num_generations, 1)?;
         if self.batch_size == 0 || !self.batch_size.is_multiple_of(self.num_generations) {
-            let expected = format!("a multiple of rl.num_generations = {}", self.num_generations);
+            let expected = format!(
+                "a multiple of rl.num_generations = {}",
+                self.num_generations
+            );
             return Err(Error::field("rl.batch_size", self.batch_size, expected));
         }
         self.sampling.validate("rl.sampling")?;
         if self.sampling.temperature == 0.0 {
-            return Err(Error::field("rl.sampling.temperature", 0, "a number above 0"));
+            return Err(Error::field(
+                "rl.sampling.temperature",
+                0,
+                "a number above 0",
+            ));
         }
-        for (name, x) in [("kl_coef", self.kl_coef), ("missing_eos_penalty", self.missing_eos_penalty)]
-        {
+        for (name, x) in [
+            ("kl_coef", self.kl_coef),
+            ("missing_eos_penalty", self.missing_eos_penalty),
+        ] {
             if !(x >= 0.0 && x.is_finite()) {
                 return Err(Error::field(format!("rl.{name}"), x, "a number >= 0"));
             }
@@ -126,9 +135,11 @@ impl RlConfig {
         self.value_optim.validate("rl.value_optim")?;
         match &self.algorithm {
             AlgorithmConfig::Ppo(config) => config.validate(self.batch_size),
-            AlgorithmConfig::Reinforce(_) if self.kl_coef > 1.0 => {
-                Err(Error::field("rl.kl_coef", self.kl_coef, "a number in [0, 1] for reinforce"))
-            }
+            AlgorithmConfig::Reinforce(_) if self.kl_coef > 1.0 => Err(Error::field(
+                "rl.kl_coef",
+                self.kl_coef,
+                "a number in [0, 1] for reinforce",
+            )),
             AlgorithmConfig::Reinforce(_) => Ok(()),
         }
     }

@@ -57,13 +57,24 @@ impl PpoConfig {
             let field = "rl.algorithm.num_mini_batches";
             return Err(Error::field(field, self.num_mini_batches, expected));
         }
-        let positive = [("cliprange", self.cliprange), ("cliprange_value", self.cliprange_value)];
+        let positive = [
+            ("cliprange", self.cliprange),
+            ("cliprange_value", self.cliprange_value),
+        ];
         if let Some((name, x)) = positive.into_iter().find(|(_, x)| x.is_nan() || *x <= 0.0) {
-            return Err(Error::field(format!("rl.algorithm.{name}"), x, "a positive number"));
+            return Err(Error::field(
+                format!("rl.algorithm.{name}"),
+                x,
+                "a positive number",
+            ));
         }
         let unit = [("gamma", self.gamma), ("lam", self.lam)];
         if let Some((name, x)) = unit.into_iter().find(|(_, x)| !(0.0..=1.0).contains(x)) {
-            return Err(Error::field(format!("rl.algorithm.{name}"), x, "a number in [0, 1]"));
+            return Err(Error::field(
+                format!("rl.algorithm.{name}"),
+                x,
+                "a number in [0, 1]",
+            ));
         }
         Ok(())
     }
@@ -100,8 +111,12 @@ impl<M: CausalLm> Ppo<M> {
     fn prepare(&self, policy: &M, value: &ValueModel<M>, rollouts: &[Rollout]) -> Result<Fixed> {
         let old_values = value.values(rollouts)?;
         // The training forward, not the sampler's numbers, so that the first ratio is exactly 1.
-        let old_log_probs =
-            log_probs_of(&policy.valid(), &trees(rollouts), self.temperature, MAX_TOKENS)?;
+        let old_log_probs = log_probs_of(
+            &policy.valid(),
+            &trees(rollouts),
+            self.temperature,
+            MAX_TOKENS,
+        )?;
         let estimate = |(rollout, values): (&Rollout, &Vec<f32>)| {
             let mut rewards: Vec<f32> = rollout.kl().map(|kl| -self.kl_coef * kl).collect();
             if let Some(last) = rewards.last_mut() {
@@ -112,7 +127,12 @@ impl<M: CausalLm> Ppo<M> {
         let estimates = rollouts.iter().zip(&old_values).map(estimate);
         let (mut advantages, returns): (Vec<_>, Vec<_>) = estimates.unzip();
         whiten(&mut advantages);
-        Ok(Fixed { old_log_probs, old_values, advantages, returns })
+        Ok(Fixed {
+            old_log_probs,
+            old_values,
+            advantages,
+            returns,
+        })
     }
 
     /// One optimizer step of policy and value model on the rollouts `picked`; adds to `sums`.
@@ -138,7 +158,13 @@ impl<M: CausalLm> Ppo<M> {
         let (log_probs, entropy) =
             token_log_probs_and_entropy(&policy.model, &batch, self.temperature);
         let detached = log_probs.clone().detach();
-        let loss = clipped_surrogate(log_probs, old.clone(), advantages.clone(), mask.clone(), clip);
+        let loss = clipped_surrogate(
+            log_probs,
+            old.clone(),
+            advantages.clone(),
+            mask.clone(),
+            clip,
+        );
         let values = value.forward(&batch);
         let value_loss = clipped_value_loss(
             values,
@@ -224,7 +250,11 @@ impl Sums {
             "policy/entropy_avg",
             "val/ratio",
         ];
-        let means = names.into_iter().zip(self.values.map(|sum| sum / self.steps));
-        means.chain([("grad_norm", self.grad_norm / self.steps)]).collect()
+        let means = names
+            .into_iter()
+            .zip(self.values.map(|sum| sum / self.steps));
+        means
+            .chain([("grad_norm", self.grad_norm / self.steps)])
+            .collect()
     }
 }

@@ -40,7 +40,11 @@ impl<M: CausalLm> Reinforce<M> {
     /// REINFORCE whose value model starts from the initial policy.
     pub fn new(_config: ReinforceConfig, rl: &RlConfig, initial: M) -> Self {
         let value = ValueModel::new(rl, initial);
-        Self { beta: rl.kl_coef, temperature: rl.sampling.temperature, value: Some(value) }
+        Self {
+            beta: rl.kl_coef,
+            temperature: rl.sampling.temperature,
+            value: Some(value),
+        }
     }
 
     /// `Z_t` for every token.
@@ -61,11 +65,15 @@ impl<M: CausalLm> Algorithm<M> for Reinforce<M> {
         _rng: &mut StdRng,
     ) -> Result<(Learner<M>, UpdateStats)> {
         let value = self.value.take();
-        let value = value.ok_or_else(|| Error::Usage("an update of REINFORCE failed before".into()))?;
+        let value =
+            value.ok_or_else(|| Error::Usage("an update of REINFORCE failed before".into()))?;
         let device = device_of(&policy.model);
         let (vocab, max_len) = (policy.model.vocab_size(), policy.model.max_len());
         let batch = Batch::new(&trees(rollouts), vocab, max_len, &device)?;
-        let returns: Vec<Vec<f32>> = rollouts.iter().map(|rollout| self.returns(rollout)).collect();
+        let returns: Vec<Vec<f32>> = rollouts
+            .iter()
+            .map(|rollout| self.returns(rollout))
+            .collect();
         let (target, mask) = (padded(&returns, &batch), batch.mask.clone());
 
         let values = value.forward(&batch);
@@ -86,9 +94,15 @@ impl<M: CausalLm> Algorithm<M> for Reinforce<M> {
         let (learner, _) = value.0.step(value_loss)?;
         self.value = Some(ValueModel(learner));
         let names = ["loss/policy_avg", "loss/value_avg", "policy/entropy_avg"];
-        let mut stats: UpdateStats = names.into_iter().zip(told.into_iter().map(f64::from)).collect();
+        let mut stats: UpdateStats = names
+            .into_iter()
+            .zip(told.into_iter().map(f64::from))
+            .collect();
         stats.push(("grad_norm", grad_norm.into()));
-        stats.push(("critic/vf_explained_var", explained_variance(&predicted, &returns)));
+        stats.push((
+            "critic/vf_explained_var",
+            explained_variance(&predicted, &returns),
+        ));
         Ok((policy, stats))
     }
 }

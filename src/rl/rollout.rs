@@ -30,7 +30,10 @@ pub struct Rollout {
 impl Rollout {
     /// KL estimate per token, `log pi - log pi_ref` in nats (k1).
     pub fn kl(&self) -> impl Iterator<Item = f32> {
-        self.log_probs.iter().zip(&self.ref_log_probs).map(|(log_prob, reference)| log_prob - reference)
+        self.log_probs
+            .iter()
+            .zip(&self.ref_log_probs)
+            .map(|(log_prob, reference)| log_prob - reference)
     }
 }
 
@@ -70,7 +73,10 @@ impl<M: CausalLm> Policy<'_, M> {
         sampling: &SamplingConfig,
         rng: &mut StdRng,
     ) -> Result<Vec<Rollout>> {
-        let encode = |prompt: &Prompt| self.tokenizer.encode_prompt(&self.config.render(&prompt.prompt));
+        let encode = |prompt: &Prompt| {
+            self.tokenizer
+                .encode_prompt(&self.config.render(&prompt.prompt))
+        };
         let encoded: Vec<Vec<u32>> = prompts.iter().map(encode).collect::<Result<_>>()?;
         let samples = generate(self.model, &encoded, n, self.tokenizer.eos(), sampling, rng)?;
         let mut rollouts = Vec::with_capacity(samples.len());

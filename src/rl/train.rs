@@ -71,7 +71,10 @@ pub fn train<M: CausalLm>(
         let mut rollouts = run.collect(&policy.model.valid(), &reference, step, seed, &mut rng)?;
         let seconds = started.elapsed().as_secs_f64();
         generate_secs += seconds;
-        n_tokens += rollouts.iter().map(|rollout| rollout.tokens.len()).sum::<usize>();
+        n_tokens += rollouts
+            .iter()
+            .map(|rollout| rollout.tokens.len())
+            .sum::<usize>();
         run.score(&mut rollouts)?;
         let lr = policy.learning_rate();
         let (updated, update) = algorithm.update(policy, &rollouts, &mut rng)?;
@@ -87,19 +90,33 @@ pub fn train<M: CausalLm>(
         ]);
         if let Some((_, value)) = stats.iter().find(|(_, value)| !value.is_finite()) {
             let value = *value as f32;
-            return Err(Error::NotFinite { what: "a statistic of the policy", value, step: step + 1 });
+            return Err(Error::NotFinite {
+                what: "a statistic of the policy",
+                value,
+                step: step + 1,
+            });
         }
         run.metrics.write("rl", step + 1, &stats)?;
         if step % (run.config.steps / LOGGED_TIMES).max(1) == 0 {
-            rollouts_kept.extend(rollouts.iter().take(LOGGED_ROLLOUTS).map(|rollout| Completion {
-                index: step + 1,
-                ..rollout.completion.clone()
-            }));
+            rollouts_kept.extend(
+                rollouts
+                    .iter()
+                    .take(LOGGED_ROLLOUTS)
+                    .map(|rollout| Completion {
+                        index: step + 1,
+                        ..rollout.completion.clone()
+                    }),
+            );
         }
         progress.message(format!("reward {:.3}, KL {:.3}", stats[0].1, stats[1].1));
         progress.inc(1);
     }
-    Ok(Trained { model: policy.model.valid(), rollouts: rollouts_kept, n_tokens, generate_secs })
+    Ok(Trained {
+        model: policy.model.valid(),
+        rollouts: rollouts_kept,
+        n_tokens,
+        generate_secs,
+    })
 }
 
 impl RlRun<'_> {
@@ -119,7 +136,11 @@ impl RlRun<'_> {
     ) -> Result<Vec<Rollout>> {
         let n = self.config.num_generations;
         let prompts = self.prompts_of(step, seed);
-        let policy = Policy { model, tokenizer: self.tokenizer, config: self.policy };
+        let policy = Policy {
+            model,
+            tokenizer: self.tokenizer,
+            config: self.policy,
+        };
         let mut rollouts = policy.sample(&prompts, n, &self.config.sampling, rng)?;
         let temperature = self.config.sampling.temperature;
         let log_probs = log_probs_of(reference, &trees(&rollouts), temperature, MAX_TOKENS)?;
@@ -147,11 +168,17 @@ impl RlRun<'_> {
     }
 
     fn score(&mut self, rollouts: &mut [Rollout]) -> Result<()> {
-        let completions: Vec<Completion> =
-            rollouts.iter().map(|rollout| rollout.completion.clone()).collect();
+        let completions: Vec<Completion> = rollouts
+            .iter()
+            .map(|rollout| rollout.completion.clone())
+            .collect();
         let rewards = self.reward.reward(&completions)?;
         for (rollout, reward) in rollouts.iter_mut().zip(rewards) {
-            let cut = if rollout.completion.finished { 0.0 } else { self.config.missing_eos_penalty };
+            let cut = if rollout.completion.finished {
+                0.0
+            } else {
+                self.config.missing_eos_penalty
+            };
             rollout.reward = reward - cut;
         }
         Ok(())
@@ -168,11 +195,20 @@ impl RlRun<'_> {
         vec![
             ("objective/scores", score),
             ("objective/kl", kl),
-            ("objective/entropy", mean(&|rollout| -f64::from(rollout.completion.log_prob))),
+            (
+                "objective/entropy",
+                mean(&|rollout| -f64::from(rollout.completion.log_prob)),
+            ),
             ("objective/non_score_reward", non_score),
             ("objective/rlhf_reward", score + non_score),
-            ("completions/mean_length", mean(&|rollout| rollout.tokens.len() as f64)),
-            ("completions/clipped_ratio", mean(&|rollout| (!rollout.completion.finished).into())),
+            (
+                "completions/mean_length",
+                mean(&|rollout| rollout.tokens.len() as f64),
+            ),
+            (
+                "completions/clipped_ratio",
+                mean(&|rollout| (!rollout.completion.finished).into()),
+            ),
             (
                 "reward_std",
                 mean(&|rollout| (f64::from(rollout.reward) - score).powi(2)).sqrt(),

@@ -26,7 +26,10 @@ impl<M: CausalLm> ValueModel<M> {
     /// Values of the state before each completion token, `[completions, len]`; recorded for gradients.
     pub fn forward(&self, batch: &Batch) -> Tensor<2> {
         let shape = batch.targets.dims();
-        self.0.model.forward(batch.input.clone(), batch.predictors.clone()).reshape(shape)
+        self.0
+            .model
+            .forward(batch.input.clone(), batch.predictors.clone())
+            .reshape(shape)
     }
 
     /// Values of the state before each token of each rollout, on the host and without gradients.
@@ -42,11 +45,15 @@ impl<M: CausalLm> ValueModel<M> {
             let (vocab, max_len) = (model.backbone.vocab_size(), model.backbone.max_len());
             let batch = Batch::new(&picked, vocab, max_len, &device)?;
             let len = batch.targets.dims()[1];
-            let values = model.forward(batch.input, batch.predictors).try_into_vec_as::<f32>()?;
+            let values = model
+                .forward(batch.input, batch.predictors)
+                .try_into_vec_as::<f32>()?;
             let mut rows = values.chunks(len.max(1));
             for (&i, tree) in chunk.iter().zip(&picked) {
                 let completions = tree.completions.iter().zip(rows.by_ref());
-                answers[i] = completions.map(|(tokens, row)| row[..tokens.len()].to_vec()).collect();
+                answers[i] = completions
+                    .map(|(tokens, row)| row[..tokens.len()].to_vec())
+                    .collect();
             }
         }
         Ok(answers.into_iter().flatten().collect())

@@ -321,12 +321,12 @@ quantity               value
 accuracy  77.5% [70.0, 80.0]
 
 Time and memory
-stage                     value
-sft                      40.0 s
-aaa                       1.0 s
-total                   100.2 s
+stage                      value
+sft                       40.0 s
+aaa                        1.0 s
+total                    100.2 s
 speed: generate  1500.0 tokens/s
-peak memory            512.0 MB
+peak memory             512.0 MB
 ";
         let found = table(&summary);
         assert_eq!(found, expected, "\n{found}");

@@ -9,6 +9,8 @@
 //!
 //! `cargo run --release --example summarize_rlaif -- --algorithm reinforce --seed 18 --run runs/other`
 
+#![expect(clippy::print_stdout, reason = "an example prints")]
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

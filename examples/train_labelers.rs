@@ -6,6 +6,8 @@
 //! teaches the model to look things up in the post; the later ones answer as well. With `--keep-base` the model of the first
 //! phase is kept too: `models/base-s` is what the policy of the examples starts from.
 
+#![expect(clippy::print_stdout, reason = "an example prints")]
+
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -93,15 +95,6 @@ fn main() -> rlaif::Result<()> {
     };
     println!("{name}: {} parameters", model.num_params());
 
-    let optim = OptimConfig {
-        learning_rate: args.learning_rate,
-        lr_scheduler_type: Schedule::Cosine,
-        warmup_steps: 50,
-        adam_beta2: 0.98,
-        weight_decay: 0.01,
-        ..Default::default()
-    };
-    let mut learner = optim.init(model, args.steps);
     let teacher = Teacher {
         world: World::tiny_tldr(),
         oracle: Oracle::new(World::tiny_tldr()),
@@ -113,6 +106,26 @@ fn main() -> rlaif::Result<()> {
         },
     };
     let started = Instant::now();
+    let model = train(&args, model, &teacher, &models)?;
+    let seconds = started.elapsed().as_secs_f64();
+    save(&models, &name, &model, &teacher.tokenizer)?;
+    let labeler = LocalLabeler::load(&models.path(&name), &Device::flex())?;
+    let result = evaluate(labeler, &teacher, args.test_pairs)?;
+    println!("{result}");
+    write_card(&models, &name, &args, model.num_params(), &result, seconds)
+}
+
+fn train(args: &Args, model: Llama, teacher: &Teacher, models: &RunDir) -> rlaif::Result<Llama> {
+    let optim = OptimConfig {
+        learning_rate: args.learning_rate,
+        lr_scheduler_type: Schedule::Cosine,
+        warmup_steps: 50,
+        adam_beta2: 0.98,
+        weight_decay: 0.01,
+        ..Default::default()
+    };
+    let device = Device::flex().autodiff();
+    let mut learner = optim.init(model, args.steps);
     for step in 0..args.steps {
         let phase = if step < args.lm_steps {
             Phase::Words
@@ -121,46 +134,25 @@ fn main() -> rlaif::Result<()> {
         };
         let (trees, answers) = teacher.rows(step * args.batch_size, args.batch_size, phase)?;
         let batch = Batch::new(&trees, learner.model.config().vocab_size, 512, &device)?;
-        let [words, answers, reasons] = weights(&trees, &answers, &batch);
         let log_probs = token_log_probs(&learner.model, &batch, 1.0);
-        let answer_loss = (log_probs.clone() * answers).sum().neg();
-        let word_loss = (log_probs.clone() * words).sum().neg();
-        let reason_loss = (log_probs * reasons).sum().neg();
+        let [words, answers, reasons] = weights(&trees, &answers, &batch)
+            .map(|weights| (log_probs.clone() * weights).sum().neg());
         if step % 100 == 99 {
-            println!(
-                "step {:>5}  answers {:.4}  words {:.4}  reasons {:.4}  {:.0} s",
-                step + 1,
-                answer_loss.clone().try_into_scalar::<f32>()?,
-                word_loss.clone().try_into_scalar::<f32>()?,
-                reason_loss.clone().try_into_scalar::<f32>()?,
-                started.elapsed().as_secs_f64()
-            );
+            let told = Tensor::cat(vec![words.clone(), answers.clone(), reasons.clone()], 0);
+            let told = told.try_into_vec_as::<f32>()?;
+            println!("step {:>5}  words, answers, reasons {told:.4?}", step + 1);
         }
         let loss = match phase {
-            Phase::Words => word_loss,
-            Phase::Answers => {
-                answer_loss + reason_loss * args.reason_weight + word_loss * WORD_WEIGHT
-            }
+            Phase::Words => words,
+            Phase::Answers => answers + words * WORD_WEIGHT + reasons * args.reason_weight,
         };
         learner = learner.step(loss)?.0;
         if step + 1 == args.lm_steps && args.keep_base {
             let base = format!("base-{}", args.size);
-            save(&models, &base, &learner.model.valid(), &teacher.tokenizer)?;
+            save(models, &base, &learner.model.valid(), &teacher.tokenizer)?;
         }
     }
-    let seconds = started.elapsed().as_secs_f64();
-    save(&models, &name, &learner.model.valid(), &teacher.tokenizer)?;
-    let labeler = LocalLabeler::load(&models.path(&name), &Device::flex())?;
-    let result = evaluate(labeler, &teacher, args.test_pairs)?;
-    println!("{result}");
-    write_card(
-        &models,
-        &name,
-        &args,
-        learner.model.num_params(),
-        &result,
-        seconds,
-    )
+    Ok(learner.model.valid())
 }
 
 /// What a training step is about.

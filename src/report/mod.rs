@@ -2,7 +2,7 @@
 //!
 //! The page stands alone: style and drawings are inside it, it runs no scripts and fetches nothing.
 //! Whatever the folder does not hold is left out. This room only reads what other stages wrote and
-//! computes no statistics; start reading at [`write`].
+//! computes no statistics; start reading at [`write()`].
 //!
 //! Prompts, completions and rationales are hostile text: a model may write HTML. The template
 //! escapes everything but the drawings of `plot`, which hold numbers only.

@@ -145,15 +145,6 @@ fn malformed_rows_are_named_by_line_and_field() {
         1,
         &["rows.jsonl:2", "completion"],
     );
-    let twice = data("{\"id\": \"x\", \"prompt\": \"a\"}\n{\"id\": \"x\", \"prompt\": \"b\"}\n");
-    let set = ["--set", &twice, "--set", "policy.model=models/labeler-xs"];
-    refused(
-        "sample",
-        Path::new("configs/smoke.toml"),
-        &set,
-        1,
-        &["cannot read"],
-    );
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -62,6 +63,7 @@ enum Algorithm {
 fn main() -> rlaif::Result<()> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .without_time()
         .init();
@@ -111,7 +113,7 @@ fn main() -> rlaif::Result<()> {
 fn evaluate(rlaif: &Pipeline, d_rlaif: &Pipeline, rlhf: &Pipeline) -> rlaif::Result<EvalReport> {
     let policy = Path::new("policy/model");
     let contenders = [
-        rlaif.contender("sft", &rlaif.initial_policy())?,
+        rlaif.contender("sft", &rlaif.initial_policy()?)?,
         rlaif.contender("rlaif", &rlaif.run.path(policy))?,
         rlaif.contender("d_rlaif", &d_rlaif.run.path(policy))?,
         rlaif.contender("rlhf", &rlhf.run.path(policy))?,

@@ -43,41 +43,49 @@ impl DataConfig {
     /// Prompts whose completions are labeled.
     ///
     /// # Errors
-    /// A file cannot be read.
+    /// A file cannot be read, or there is no prompt.
     pub fn read_preference_prompts(&self) -> Result<Vec<Prompt>> {
-        match self {
+        let prompts = match self {
             Self::TinyTldr {
                 preference_prompts: n,
                 ..
-            } => Ok(posts(Split::Preference, *n)),
+            } => posts(Split::Preference, *n),
             Self::Files {
-                preference_prompts, ..
-            } => read_prompts(preference_prompts),
-        }
+                preference_prompts: path,
+                ..
+            } => read_prompts(path)?,
+        };
+        non_empty(prompts, "data.preference_prompts")
     }
 
     /// Prompts of the policy optimisation.
     ///
     /// # Errors
-    /// A file cannot be read.
+    /// A file cannot be read, or there is no prompt.
     pub fn read_rl_prompts(&self) -> Result<Vec<Prompt>> {
-        match self {
-            Self::TinyTldr { rl_prompts: n, .. } => Ok(posts(Split::Rl, *n)),
-            Self::Files { rl_prompts, .. } => read_prompts(rl_prompts),
-        }
+        let prompts = match self {
+            Self::TinyTldr { rl_prompts: n, .. } => posts(Split::Rl, *n),
+            Self::Files {
+                rl_prompts: path, ..
+            } => read_prompts(path)?,
+        };
+        non_empty(prompts, "data.rl_prompts")
     }
 
     /// Held-out prompts.
     ///
     /// # Errors
-    /// A file cannot be read.
+    /// A file cannot be read, or there is no prompt.
     pub fn read_eval_prompts(&self) -> Result<Vec<Prompt>> {
-        match self {
+        let prompts = match self {
             Self::TinyTldr {
                 eval_prompts: n, ..
-            } => Ok(posts(Split::Test, *n)),
-            Self::Files { eval_prompts, .. } => read_prompts(eval_prompts),
-        }
+            } => posts(Split::Test, *n),
+            Self::Files {
+                eval_prompts: path, ..
+            } => read_prompts(path)?,
+        };
+        non_empty(prompts, "data.eval_prompts")
     }
 
     /// The truth about these texts, where there is one.
@@ -99,4 +107,34 @@ fn posts(split: Split, n: usize) -> Vec<Prompt> {
         }
     };
     (0..n).map(prompt).collect()
+}
+
+/// A stage without prompts would finish without having done anything.
+fn non_empty(prompts: Vec<Prompt>, field: &str) -> Result<Vec<Prompt>> {
+    if prompts.is_empty() {
+        return Err(Error::field(field, "empty", "at least one prompt"));
+    }
+    Ok(prompts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_without_prompts_is_refused() {
+        let data = DataConfig::TinyTldr {
+            demonstrations: 0,
+            preference_prompts: 0,
+            rl_prompts: 1,
+            eval_prompts: 0,
+        };
+        let error = data.read_preference_prompts().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`data.preference_prompts` is empty, expected at least one prompt"
+        );
+        assert!(data.read_eval_prompts().is_err());
+        assert_eq!(data.read_rl_prompts().unwrap().len(), 1);
+    }
 }

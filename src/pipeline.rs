@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::eval::{self, Contender};
 use crate::label::{self, Labeler, LocalLabeler, OracleLabeler};
 use crate::model;
-use crate::record::{Completion, Preference, Prompt, read_jsonl};
+use crate::record::{Completion, Preference, read_jsonl};
 use crate::reward::{self, DirectReward, ModelReward, Reward};
 use crate::rl::{self, Policy, RewardKind, RlRun};
 use crate::run::RunDir;
@@ -110,7 +110,7 @@ impl Pipeline {
     /// See [`sample::sample`].
     pub fn sample(&self) -> Result<()> {
         self.stage("sample", || {
-            let (model, tokenizer) = self.load(&self.initial_policy())?;
+            let (model, tokenizer) = self.load(&self.initial_policy()?)?;
             let policy = Policy {
                 model: &model,
                 tokenizer: &tokenizer,
@@ -163,7 +163,7 @@ impl Pipeline {
         self.stage("reward", || {
             let preferences: Vec<Preference> =
                 read_jsonl(self.input("preferences.jsonl", "label")?)?;
-            let (backbone, tokenizer) = self.load(&self.initial_policy())?;
+            let (backbone, tokenizer) = self.load(&self.initial_policy()?)?;
             let mut metrics = self.run.metrics()?;
             metrics.open("reward")?;
             let (model, report) = reward::train(
@@ -193,8 +193,8 @@ impl Pipeline {
     /// See [`rl::train`].
     pub fn rl(&self) -> Result<()> {
         self.stage("rl", || {
-            let (initial, tokenizer) = self.load(&self.initial_policy())?;
-            let prompts = non_empty(self.config.data.read_rl_prompts()?, "data.rl_prompts")?;
+            let (initial, tokenizer) = self.load(&self.initial_policy()?)?;
+            let prompts = self.config.data.read_rl_prompts()?;
             let mut reward = self.reward_of_rl()?;
             let mut metrics = self.run.metrics()?;
             metrics.open("rl")?;
@@ -225,7 +225,7 @@ impl Pipeline {
         self.stage("eval", || {
             let contenders = [
                 self.contender("policy", &self.input("policy/model", "rl")?)?,
-                self.contender("sft", &self.initial_policy())?,
+                self.contender("sft", &self.initial_policy()?)?,
             ];
             for contender in &contenders {
                 let rel = format!("eval/{}.jsonl", contender.name);
@@ -251,7 +251,7 @@ impl Pipeline {
             tokenizer: &tokenizer,
             config: &self.config.policy,
         };
-        let prompts = non_empty(self.config.data.read_eval_prompts()?, "data.eval_prompts")?;
+        let prompts = self.config.data.read_eval_prompts()?;
         let mut rng = rng_for(self.config.seed, "eval", 0);
         let sampling = &self.config.eval.sampling;
         let completions = sample::sample(&policy, &prompts, 1, sampling, &mut rng)?;
@@ -275,10 +275,13 @@ impl Pipeline {
     }
 
     /// Where the policy is that stages 1 to 4 start from.
-    pub fn initial_policy(&self) -> PathBuf {
+    ///
+    /// # Errors
+    /// It has not been fine-tuned yet.
+    pub fn initial_policy(&self) -> Result<PathBuf> {
         match &self.config.sft {
-            Some(_) => self.own_or_parents("sft/model"),
-            None => self.config.policy.model.clone(),
+            Some(_) => self.input("sft/model", "sft"),
+            None => Ok(self.config.policy.model.clone()),
         }
     }
 
@@ -390,11 +393,4 @@ impl Pipeline {
         }
         parts
     }
-}
-
-fn non_empty(prompts: Vec<Prompt>, field: &str) -> Result<Vec<Prompt>> {
-    if prompts.is_empty() {
-        return Err(Error::field(field, "empty", "at least one prompt"));
-    }
-    Ok(prompts)
 }

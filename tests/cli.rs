@@ -3,10 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use burn::tensor::Device;
+use rlaif::config::Config;
 use rlaif::model::{self, LlamaConfig};
 
 fn rlaif(args: &[&str]) -> Output {
@@ -21,9 +22,9 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Runs a verb on a run file in a fresh folder; expects `code` and every one of `words` in what it says.
+/// Runs a verb on a run file in a fresh folder; expects exit code 1 and every one of `words` in what it says.
 #[track_caller]
-fn refused(verb: &str, config: &Path, more: &[&str], code: i32, words: &[&str]) {
+fn refused(verb: &str, config: &Path, more: &[&str], words: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let mut args = vec![verb, "--config", config.to_str().unwrap()];
@@ -31,15 +32,35 @@ fn refused(verb: &str, config: &Path, more: &[&str], code: i32, words: &[&str]) 
     args.extend(more);
     let output = rlaif(&args);
     let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
     for word in words {
         assert!(said.contains(word), "`{word}` is not in: {said}");
     }
+    let errors = said.lines().filter(|line| line.starts_with("error: "));
+    assert_eq!(errors.count(), 1, "one line says what is wrong: {said}");
     assert!(!said.contains("panicked"), "{said}");
 }
 
 fn smoke() -> &'static Path {
     Path::new("configs/smoke.toml")
+}
+
+/// The smoke run file with `from` replaced by `to`, in `folder`.
+fn changed(folder: &Path, from: &str, to: &str) -> PathBuf {
+    let text = fs::read_to_string(smoke()).unwrap();
+    assert!(text.contains(from), "`{from}` is not in the run file");
+    let path = folder.join("changed.toml");
+    fs::write(&path, text.replacen(from, to, 1)).unwrap();
+    path
+}
+
+/// The smoke run file without fine-tuning, in `folder`: its policy starts as it is, so that every stage can be the first.
+fn without_sft(folder: &Path) -> PathBuf {
+    let mut config = Config::read(smoke(), &[]).unwrap();
+    config.sft = None;
+    let path = folder.join("without_sft.toml");
+    fs::write(&path, config.to_toml().unwrap()).unwrap();
+    path
 }
 
 #[test]
@@ -67,32 +88,44 @@ fn bad_run_files_are_refused_by_name() {
         "sft",
         Path::new("no-such.toml"),
         &[],
-        1,
         &["no-such.toml", "cannot read"],
     );
-    refused("sft", smoke(), &["--set", "rl.stepz=3"], 1, &["stepz"]);
+    refused("sft", smoke(), &["--set", "rl.stepz=3"], &["stepz"]);
     refused(
         "sft",
         smoke(),
         &["--set", "rl.steps=0"],
-        1,
         &["`rl.steps` is 0, expected at least 1"],
     );
-    refused("sft", smoke(), &["--set", "nonsense"], 1, &["key=value"]);
+    refused("sft", smoke(), &["--set", "nonsense"], &["key=value"]);
     refused(
         "sft",
         smoke(),
         &["--set", "reward.holdout=1.5"],
-        1,
         &["reward.holdout", "[0, 1)"],
     );
     refused(
         "sft",
         smoke(),
         &["--set", "rl.num_generations=3"],
-        1,
         &["rl.batch_size", "multiple"],
     );
+}
+
+#[test]
+fn faults_in_a_run_file_name_the_file_and_the_field() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |to: &str, words: &[&str]| {
+        let path = changed(folder.path(), "\nsteps = 3\n", to);
+        let words = [words, &["changed.toml"]].concat();
+        refused("sft", &path, &[], &words);
+    };
+    check("\nsteps = 3\nstepz = 4\n", &["unknown field `stepz`"]);
+    check("\nsteps = 'many'\n", &["\"many\""]);
+    check("\n", &["missing field `steps`"]);
+    let text = fs::read_to_string(smoke()).unwrap();
+    let line = 1 + text.lines().position(|line| line == "steps = 3").unwrap();
+    check("\nsteps = = 3\n", &[&format!("line {line}")]);
 }
 
 #[test]
@@ -102,7 +135,6 @@ fn a_backend_that_is_not_compiled_in_names_its_feature() {
         "sft",
         smoke(),
         &["--backend", "cuda"],
-        1,
         &["`cuda`", "--features cuda"],
     );
 }
@@ -113,37 +145,77 @@ fn stages_name_what_must_come_first() {
         "label",
         smoke(),
         &[],
-        1,
         &["completions.jsonl", "run stage `sample` first"],
     );
     refused(
-        "rl",
+        "reward",
         smoke(),
-        &["--set", "policy.model=models/labeler-xs"],
-        1,
-        &["cannot read"],
+        &[],
+        &["preferences.jsonl", "run stage `label` first"],
+    );
+    refused(
+        "eval",
+        smoke(),
+        &[],
+        &["policy/model", "run stage `rl` first"],
+    );
+    let folder = tempfile::tempdir().unwrap();
+    refused(
+        "rl",
+        &without_sft(folder.path()),
+        &[],
+        &["reward/model", "run stage `reward` first"],
+    );
+    refused("rl", smoke(), &[], &["sft/model", "run stage `sft` first"]);
+    refused(
+        "sample",
+        smoke(),
+        &[],
+        &["sft/model", "run stage `sft` first"],
     );
 }
 
 #[test]
 fn malformed_rows_are_named_by_line_and_field() {
     let folder = tempfile::tempdir().unwrap();
+    let without_sft = without_sft(folder.path());
     let rows = folder.path().join("rows.jsonl");
-    let data = |text: &str| {
+    let path = rows.display();
+    let set = format!(
+        "data={{kind='files', demonstrations='{path}', preference_prompts='{path}', \
+        rl_prompts='{path}', eval_prompts='{path}'}}"
+    );
+    let check = |verb: &str, text: &str, words: &[&str]| {
         fs::write(&rows, text).unwrap();
-        let path = rows.display();
-        format!(
-            "data={{kind='files', demonstrations='{path}', preference_prompts='{path}', \
-            rl_prompts='{path}', eval_prompts='{path}'}}"
-        )
+        let config = if verb == "sft" { smoke() } else { &without_sft };
+        refused(verb, config, &["--set", &set], words);
     };
-    let broken = data("{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"a\"}\n");
-    refused(
+    check(
         "sft",
-        smoke(),
-        &["--set", &broken],
-        1,
-        &["rows.jsonl:2", "completion"],
+        "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"a\"}\n",
+        &["rows.jsonl:2", "`completion`"],
+    );
+    check(
+        "sft",
+        "\n{\"prompt\": \"a\", \"completion\": 3}\n",
+        &["rows.jsonl:2", "`completion` is 3, expected a string"],
+    );
+    check(
+        "sample",
+        "{\"prompt\": \"a\"}\n{\"prompt\": ",
+        &["rows.jsonl:2", "not valid JSON"],
+    );
+    check(
+        "sample",
+        "{\"id\": \"x\", \"prompt\": \"a\"}\n{\"id\": \"x\", \"prompt\": \"b\"}\n",
+        &["rows.jsonl:2", "`id` \"x\" is already on line 1"],
+    );
+    fs::remove_file(&rows).unwrap();
+    refused(
+        "sample",
+        &without_sft,
+        &["--set", &set],
+        &["rows.jsonl: cannot read"],
     );
 }
 
@@ -182,7 +254,6 @@ fn checkpoints_that_do_not_fit_are_refused_with_a_list() {
         "sft",
         smoke(),
         &["--set", &set],
-        1,
         &["missing tensor", "layers.2"],
     );
     layers(1);
@@ -190,18 +261,11 @@ fn checkpoints_that_do_not_fit_are_refused_with_a_list() {
         "sft",
         smoke(),
         &["--set", &set],
-        1,
         &["unknown tensor", "layers.1"],
     );
     let none = dir.join("none");
     let set = format!("policy.model='{}'", none.display());
-    refused(
-        "sft",
-        smoke(),
-        &["--set", &set],
-        1,
-        &["none", "cannot read"],
-    );
+    refused("sft", smoke(), &["--set", &set], &["none", "cannot read"]);
 }
 
 #[test]
@@ -221,36 +285,57 @@ fn a_token_outside_the_vocabulary_is_refused() {
         "sft",
         smoke(),
         &["--set", &set],
-        1,
         &["token id", "vocabulary of 20"],
     );
 }
 
 /// A write that fails halfway, as on a full disk, leaves no half-written file.
 #[test]
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 fn a_full_disk_leaves_nothing_half_written() {
     let folder = tempfile::tempdir().unwrap();
-    let run = folder.path().join("run");
-    // Files may have 64 blocks of 512 bytes: enough for the run file, not for a model.
-    let script = format!(
-        "trap '' XFSZ; ulimit -f 64; exec {} sft --config configs/smoke.toml --run {}",
-        env!("CARGO_BIN_EXE_rlaif"),
-        run.display()
+    let without_sft = without_sft(folder.path());
+    // No file may be longer than 16 blocks, of 512 or of 1,024 bytes: enough for the run file, not for a model or the rows.
+    let check = |verb: &str, config: &Path, written: &str, left: &[&str]| {
+        let run = folder.path().join(verb);
+        let script = "trap '' XFSZ; ulimit -f 16; exec \"$0\" \"$@\"";
+        let binary = env!("CARGO_BIN_EXE_rlaif");
+        let output = Command::new("sh")
+            .args(["-c", script, binary, verb, "--config"])
+            .args([config, Path::new("--run"), &run])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(written), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+        assert_eq!(names(&run), left);
+    };
+    check(
+        "sft",
+        smoke(),
+        "model.safetensors",
+        &["config.toml", "metrics.jsonl", "sft"],
     );
-    let output = Command::new("sh")
-        .args(["-c", &script])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    assert!(!run.join("sft/model").exists());
-    let left: Vec<_> = fs::read_dir(run.join("sft"))
-        .into_iter()
-        .flatten()
-        .flatten()
+    assert_eq!(names(&folder.path().join("sft/sft")), [""; 0]);
+    check(
+        "sample",
+        &without_sft,
+        "completions.jsonl: cannot write",
+        &["config.toml"],
+    );
+}
+
+/// What a folder holds, hidden files included.
+fn names(folder: &Path) -> Vec<String> {
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| name(entry.unwrap()))
         .collect();
-    assert!(left.is_empty(), "{left:?}");
+    names.sort();
+    names
 }
 
 #[test]
@@ -285,15 +370,21 @@ fn the_smoke_run_does_every_stage_once_and_repeats_to_the_byte() {
             "{file}"
         );
     }
-    let weights = |dir: &Path| fs::read(dir.join("policy/model/model.safetensors")).unwrap();
+    let models =
+        ["sft", "reward", "policy"].map(|stage| format!("{stage}/model/model.safetensors"));
     let (second, _) = run("second");
-    assert!(weights(&first) == weights(&second), "same seed, same bytes");
+    for model in &models {
+        let same = fs::read(first.join(model)).unwrap() == fs::read(second.join(model)).unwrap();
+        assert!(same, "{model}: same seed, same bytes");
+    }
 
-    let written = first.join(files[5]).metadata().unwrap().modified().unwrap();
+    let times = || {
+        models
+            .each_ref()
+            .map(|model| first.join(model).metadata().unwrap().modified().unwrap())
+    };
+    let written = times();
     let (_, said) = run("first");
     assert_eq!(said.matches("skipped").count(), 6, "{said}");
-    assert_eq!(
-        first.join(files[5]).metadata().unwrap().modified().unwrap(),
-        written
-    );
+    assert_eq!(times(), written);
 }

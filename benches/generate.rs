@@ -1,7 +1,9 @@
-//! What a policy does without gradients: writing completions, and scoring texts that are there already.
+//! What a policy does without gradients: writing completions, and scoring texts that are there
+//! already.
 //!
-//! `cargo bench --bench generate` measures `tiny`, and the 135M shape too with `-- --include-ignored`.
-//! Rates count the new tokens for `decode` and all tokens of the texts for `score`.
+//! `cargo bench --bench generate` measures `tiny`, and the 135M shape too with `--
+//! --include-ignored`. Rates count the new tokens for `decode` and all tokens of the texts for
+//! `score`.
 #![expect(clippy::unwrap_used, reason = "a bench that fails stops")]
 
 mod shape;
@@ -26,7 +28,8 @@ fn main() {
     divan::main();
 }
 
-/// Draws `batch` completions of as many prompts; no token ends a text, so every row runs its full length.
+/// Draws `batch` completions of as many prompts; no token ends a text, so every row runs its full
+/// length.
 fn decode(bencher: Bencher, config: &LlamaConfig, batch: usize) {
     let model = shape::model(config, &Device::flex());
     let prompts = shape::texts(batch, LEN, config.vocab_size);

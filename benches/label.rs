@@ -1,7 +1,9 @@
-//! Labeling by a local model: the probabilities of the answers "1" and "2" for 16 pairs, each asked in both orders.
+//! Labeling by a local model: the probabilities of the answers "1" and "2" for 16 pairs, each asked
+//! in both orders.
 //!
 //! `cargo bench --bench label` measures `tiny`, and the 135M shape too with `-- --include-ignored`.
-//! Rates count the tokens that the model reads: both orders of a pair share the preamble and the text.
+//! Rates count the tokens that the model reads: both orders of a pair share the preamble and the
+//! text.
 #![expect(clippy::unwrap_used, reason = "a bench that fails stops")]
 
 mod shape;

@@ -1,12 +1,15 @@
-//! What a policy does with gradients: a step of supervised fine-tuning and a step of reinforcement learning.
+//! What a policy does with gradients: a step of supervised fine-tuning and a step of reinforcement
+//! learning.
 //!
-//! `cargo bench --bench train_step` measures `tiny`, and the 135M shape too with `-- --include-ignored`.
-//! Each learner takes one step before the clock starts, for the first one also allocates the optimizer's
-//! moments. Rates count all tokens of the texts for `sft`, and the new tokens for `rl`.
+//! `cargo bench --bench train_step` measures `tiny`, and the 135M shape too with `--
+//! --include-ignored`. Each learner takes one step before the clock starts, for the first one also
+//! allocates the optimizer's moments. Rates count all tokens of the texts for `sft`, and the new
+//! tokens for `rl`.
 //!
-//! The RL step is that of PPO without a value model, as with GRPO: 2 prompts with 8 samples each, a KL penalty against
-//! a reference inside the reward, advantages whitened over the batch, one update with the clipped surrogate. The reward
-//! is computed on the host, so that the step measures the policy alone.
+//! The RL step is that of PPO without a value model, as with GRPO: 2 prompts with 8 samples each, a
+//! KL penalty against a reference inside the reward, advantages whitened over the batch, one update
+//! with the clipped surrogate. The reward is computed on the host, so that the step measures the
+//! policy alone.
 #![expect(clippy::unwrap_used, reason = "a bench that fails stops")]
 
 mod shape;

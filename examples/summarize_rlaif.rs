@@ -1,13 +1,16 @@
-//! The whole of RLAIF on the embedded world, on a CPU, without network: three policies from one start, and their judges.
+//! The whole of RLAIF on the embedded world, on a CPU, without network: three policies from one
+//! start, and their judges.
 //!
 //! 1. fine-tune a small policy on demonstrations of mixed quality
 //! 2. sample two completions per prompt, let the largest shipped labeler say which is better
 //! 3. train a reward model on its soft labels and optimise the policy against it: **RLAIF**
 //! 4. optimise the policy against the labeler's own score of 1 to 10: **d-RLAIF**
 //! 5. the same as 3 with the oracle's preferences, the simulated human: **RLHF**
-//! 6. compare all with the fine-tuned policy on held-out prompts, before the oracle and before the labeler
+//! 6. compare all with the fine-tuned policy on held-out prompts, before the oracle and before the
+//!    labeler
 //!
-//! `cargo run --release --example summarize_rlaif -- --algorithm reinforce --seed 18 --run runs/other`
+//! `cargo run --release --example summarize_rlaif -- --algorithm reinforce --seed 18 --run
+//! runs/other`
 
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
@@ -214,7 +217,8 @@ fn seconds(rlaif: &Pipeline, d_rlaif: &Pipeline, rlhf: &Pipeline, eval: f64, tot
     })
 }
 
-/// Largest resident memory of this process so far.
+/// Largest resident memory of this process so far, where the operating system tells.
+#[cfg(unix)]
 fn peak_memory_mb() -> Option<f64> {
     use nix::sys::resource::{UsageWho, getrusage};
     // Kibibytes, but on Apple's systems bytes.
@@ -225,6 +229,11 @@ fn peak_memory_mb() -> Option<f64> {
     };
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
     Some(usage.max_rss() as f64 * unit / 1e6)
+}
+
+#[cfg(not(unix))]
+fn peak_memory_mb() -> Option<f64> {
+    None
 }
 
 /// The first held-out posts with every policy's summary.

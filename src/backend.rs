@@ -1,7 +1,7 @@
 //! From a backend's name in the run file to a burn device.
 //!
-//! Since burn 0.22 backend, dtype and autodiff live in a tensor's device, so one compiled loop serves every backend. Which
-//! ones a binary holds is decided by cargo features of the same names.
+//! Since burn 0.22 backend, dtype and autodiff live in a tensor's device, so one compiled loop
+//! serves every backend. Which ones a binary holds is decided by cargo features of the same names.
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -47,18 +47,6 @@ impl Backend {
             Self::Vulkan => "vulkan",
             Self::Metal => "metal",
             Self::Cuda => "cuda",
-        }
-    }
-
-    /// Whether this binary holds it.
-    pub fn is_compiled_in(self) -> bool {
-        match self {
-            Self::Flex => cfg!(feature = "flex"),
-            Self::Ndarray => cfg!(feature = "ndarray"),
-            Self::Wgpu => cfg!(feature = "wgpu"),
-            Self::Vulkan => cfg!(feature = "vulkan"),
-            Self::Metal => cfg!(feature = "metal"),
-            Self::Cuda => cfg!(feature = "cuda"),
         }
     }
 

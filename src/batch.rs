@@ -1,9 +1,10 @@
 //! Token sequences on the host become the padded tensors that a model reads.
 //!
-//! The unit is a [`Tree`]: one prompt with one or more completions. All completions of a tree share one encoding of the
-//! prompt; each sees the prompt and itself, never a sibling, and its positions go on where the prompt ends. So a tree
-//! gives exactly what its completions would give as rows of their own, for less work: the two sides of a preference, the
-//! samples of a group, the candidate answers of a labeler.
+//! The unit is a [`Tree`]: one prompt with one or more completions. All completions of a tree share
+//! one encoding of the prompt; each sees the prompt and itself, never a sibling, and its positions
+//! go on where the prompt ends. So a tree gives exactly what its completions would give as rows of
+//! their own, for less work: the two sides of a preference, the samples of a group, the candidate
+//! answers of a labeler.
 
 use burn::prelude::*;
 
@@ -39,7 +40,8 @@ impl Tree {
     }
 }
 
-/// Padded tensors of several trees. Rows of the completion tensors are the completions in tree order.
+/// Padded tensors of several trees. Rows of the completion tensors are the completions in tree
+/// order.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// What the model reads, one row per tree, padded on the right.
@@ -48,9 +50,11 @@ pub struct Batch {
     pub targets: Tensor<2, Int>,
     /// 1.0 where a completion has a token, `[completions, len]`.
     pub mask: Tensor<2>,
-    /// For each target, the row of `hidden.reshape([batch * seq, hidden])` that predicts it, `[completions * len]`.
+    /// For each target, the row of `hidden.reshape([batch * seq, hidden])` that predicts it,
+    /// `[completions * len]`.
     pub predictors: Tensor<1, Int>,
-    /// For each completion, the row of its last token (of the prompt's last when it is empty), `[completions]`.
+    /// For each completion, the row of its last token (of the prompt's last when it is empty),
+    /// `[completions]`.
     pub last: Tensor<1, Int>,
     /// Number of completion tokens.
     pub n_targets: usize,

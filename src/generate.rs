@@ -1,8 +1,9 @@
-//! Batched sampling with a key/value cache: prompt tokens in, completion tokens and their log-probabilities out.
+//! Batched sampling with a key/value cache: prompt tokens in, completion tokens and their
+//! log-probabilities out.
 //!
-//! The prompt of several samples is encoded once, and rows that have finished leave the batch. Tokens are drawn on the
-//! host from the caller's random numbers, one stream per completion, so that a completion does not depend on what else is
-//! in the batch.
+//! The prompt of several samples is encoded once, and rows that have finished leave the batch.
+//! Tokens are drawn on the host from the caller's random numbers, one stream per completion, so
+//! that a completion does not depend on what else is in the batch.
 
 use burn::prelude::*;
 use rand::rngs::StdRng;
@@ -72,18 +73,20 @@ impl SamplingConfig {
 pub struct Sample {
     /// Tokens, the end-of-text token included when it was drawn.
     pub tokens: Vec<u32>,
-    /// Log-probability of each token in nats, under the distribution at the sampling temperature over all tokens (before
-    /// `top_k` and `top_p` cut it). At temperature 0, under temperature 1.
+    /// Log-probability of each token in nats, under the distribution at the sampling temperature
+    /// over all tokens (before `top_k` and `top_p` cut it). At temperature 0, under
+    /// temperature 1.
     pub log_probs: Vec<f32>,
     /// Whether it ended by an end-of-text token rather than by length.
     pub finished: bool,
 }
 
-/// Draws `n_samples` completions of each prompt; the answer lists the samples of the first prompt, then those of the
-/// second, and so on.
+/// Draws `n_samples` completions of each prompt; the answer lists the samples of the first prompt,
+/// then those of the second, and so on.
 ///
 /// # Errors
-/// A prompt is empty, holds an unknown token or leaves no room for `max_new_tokens`; the device fails.
+/// A prompt is empty, holds an unknown token or leaves no room for `max_new_tokens`; the device
+/// fails.
 pub fn generate<M: CausalLm>(
     model: &M,
     prompts: &[Vec<u32>],
@@ -162,7 +165,8 @@ impl Row {
     }
 }
 
-/// Writes the completions of one batch; `rows` holds an equal number for each of `prompts`, in order.
+/// Writes the completions of one batch; `rows` holds an equal number for each of `prompts`, in
+/// order.
 fn decode<M: CausalLm>(
     model: &M,
     prompts: &[&[u32]],
@@ -176,7 +180,8 @@ fn decode<M: CausalLm>(
     let hidden = model.hidden(prompt_input(prompts, longest, &device), Some(&mut cache));
     let n_samples = rows.len() / prompts.len();
     let prompt_of: Vec<usize> = (0..rows.len()).map(|row| row / n_samples).collect();
-    // Padding on the left of each row's prompt: its keys stay hidden and its positions start after it.
+    // Padding on the left of each row's prompt: its keys stay hidden and its positions start after
+    // it.
     let mut pads: Vec<usize> = prompt_of
         .iter()
         .map(|&p| longest - prompts[p].len())
@@ -259,7 +264,8 @@ fn next_input(rows: &[Row], pads: &[usize], seen: usize, device: &Device) -> Inp
     }
 }
 
-/// Hides the first `pads[row]` of `keys` keys, `[rows, 1, 1, keys]`; `None` when there is nothing to hide.
+/// Hides the first `pads[row]` of `keys` keys, `[rows, 1, 1, keys]`; `None` when there is nothing
+/// to hide.
 fn hidden_pads(pads: &[usize], keys: usize, device: &Device) -> Option<Tensor<4, Bool>> {
     if pads.iter().all(|&pad| pad == 0) {
         return None;

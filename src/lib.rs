@@ -9,18 +9,21 @@
 //!                      \___ d-RLAIF: the labeler's score is the reward ___/
 //! ```
 //!
-//! Three traits are the places to extend it: [`label::Labeler`], [`reward::Reward`] and [`rl::Algorithm`]; the loops are
-//! generic over [`model::CausalLm`], which a burn module of another project can implement.
+//! Three traits are the places to extend it: [`label::Labeler`], [`reward::Reward`] and
+//! [`rl::Algorithm`]; the loops are generic over [`model::CausalLm`], which a burn module of
+//! another project can implement.
 //!
 //! # Invariants
 //!
 //! 1. `model/` imports nothing from `label`, `reward`, `rl`, `eval`.
-//! 2. `rl/loss.rs`, `rl/advantage.rs`, `eval/stats.rs` are pure: no config, device creation, randomness, IO or logging.
-//! 3. Only `record.rs` defines wire formats (the run folder's own files are `run/`'s); only `run.rs` writes inside a run
-//!    directory.
-//! 4. Only `main.rs`, `cli.rs` and `examples/` print. The library logs through `tracing` and returns data; the one
-//!    exception is `progress.rs`, which draws on a terminal.
-//! 5. One `forward` serves training and sampling; the reference policy is a `.valid()` value and is never updated.
+//! 2. `rl/loss.rs`, `rl/advantage.rs`, `eval/stats.rs` are pure: no config, device creation,
+//!    randomness, IO or logging.
+//! 3. Only `record.rs` defines wire formats (the run folder's own files are `run/`'s); only
+//!    `run.rs` writes inside a run directory.
+//! 4. Only `main.rs`, `cli.rs` and `examples/` print. The library logs through `tracing` and
+//!    returns data; the one exception is `progress.rs`, which draws on a terminal.
+//! 5. One `forward` serves training and sampling; the reference policy is a `.valid()` value and is
+//!    never updated.
 //! 6. Library code does not call `Device::seed`, `unwrap`, `expect`, `panic!`, `println!`.
 //! 7. Outside `model/`, a mask is `f32` and `1.0` counts.
 //! 8. The CLI can do nothing that a few lines of library code cannot.

@@ -1,4 +1,5 @@
-//! Log-probabilities that a model gives to given completions: the one primitive under SFT, labeling and RL.
+//! Log-probabilities that a model gives to given completions: the one primitive under SFT, labeling
+//! and RL.
 
 use burn::prelude::*;
 use burn::tensor::activation::log_softmax;
@@ -9,14 +10,14 @@ use crate::model::{CausalLm, device_of};
 
 /// Log-probabilities of the completion tokens in nats, `[completions, len]`, 0 where the mask is 0.
 ///
-/// Logits are computed for completion tokens only and divided by `temperature` first, so that the numbers are those of
-/// the distribution that was sampled from.
+/// Logits are computed for completion tokens only and divided by `temperature` first, so that the
+/// numbers are those of the distribution that was sampled from.
 pub fn token_log_probs<M: CausalLm>(model: &M, batch: &Batch, temperature: f32) -> Tensor<2> {
     chosen(&distributions(model, batch, temperature), batch)
 }
 
-/// [`token_log_probs`], and the entropy of the distribution at each of those tokens in nats, `[completions, len]`; the
-/// entropy is no part of the graph.
+/// [`token_log_probs`], and the entropy of the distribution at each of those tokens in nats,
+/// `[completions, len]`; the entropy is no part of the graph.
 pub fn token_log_probs_and_entropy<M: CausalLm>(
     model: &M,
     batch: &Batch,
@@ -47,10 +48,11 @@ fn chosen(log_probs: &Tensor<2>, batch: &Batch) -> Tensor<2> {
     chosen.reshape([n, len]) * batch.mask.clone()
 }
 
-/// Log-probabilities of the completion tokens of `trees` on the host, one row per completion, unpadded.
+/// Log-probabilities of the completion tokens of `trees` on the host, one row per completion,
+/// unpadded.
 ///
-/// Works through the trees in chunks of at most `max_tokens` padded tokens, shortest first, so that memory is bounded
-/// and little is spent on padding; the answer is in the order asked.
+/// Works through the trees in chunks of at most `max_tokens` padded tokens, shortest first, so that
+/// memory is bounded and little is spent on padding; the answer is in the order asked.
 ///
 /// # Errors
 /// As [`Batch::new`], and when the device fails.
@@ -79,8 +81,8 @@ pub fn log_probs_of<M: CausalLm>(
     Ok(answers.into_iter().flatten().collect())
 }
 
-/// Groups the indices of `trees` into chunks of similar length, each at most `max_tokens` padded tokens (one tree at
-/// least).
+/// Groups the indices of `trees` into chunks of similar length, each at most `max_tokens` padded
+/// tokens (one tree at least).
 pub fn chunks_by_length(trees: &[Tree], max_tokens: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..trees.len()).collect();
     order.sort_by_key(|&i| trees[i].len());

@@ -8,8 +8,8 @@ use clap::Parser;
 use rlaif::cli::{self, Cli};
 use tracing_subscriber::EnvFilter;
 
-// Training allocates and frees tensors of megabytes at every step; glibc returns each to the kernel and pays for the
-// page faults (benches/RESULTS.md).
+// Training allocates and frees tensors of megabytes at every step; glibc returns each to the kernel
+// and pays for the page faults (benches/RESULTS.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

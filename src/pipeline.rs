@@ -1,5 +1,5 @@
-//! A whole run in a folder: each stage reads what came before, does its work and writes what comes next. A stage that has
-//! finished with the same inputs is skipped.
+//! A whole run in a folder: each stage reads what came before, does its work and writes what comes
+//! next. A stage that has finished with the same inputs is skipped.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -42,8 +42,8 @@ impl Pipeline {
         Self::open(config, RunDir::create(root)?, None)
     }
 
-    /// A run inside this run that shares what it does not make itself: the fine-tuned policy, the sampled completions.
-    /// `change` says what is different.
+    /// A run inside this run that shares what it does not make itself: the fine-tuned policy, the
+    /// sampled completions. `change` says what is different.
     ///
     /// # Errors
     /// As [`Pipeline::new`], and when the changed configuration is invalid.
@@ -130,7 +130,8 @@ impl Pipeline {
         })
     }
 
-    /// Stage 2: preferences between the completions; with the embedded world, held against its truth.
+    /// Stage 2: preferences between the completions; with the embedded world, held against its
+    /// truth.
     ///
     /// # Errors
     /// See [`label::label`].

@@ -1,6 +1,7 @@
 //! Random numbers that depend on the run's seed and on what they are for, and on nothing else.
 //!
-//! Every step derives its generator anew, so that a run that goes on from a checkpoint draws what it would have drawn.
+//! Every step derives its generator anew, so that a run that goes on from a checkpoint draws what
+//! it would have drawn.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;

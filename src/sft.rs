@@ -17,12 +17,14 @@ use crate::run::MetricsLog;
 use crate::seed::rng_for;
 use crate::tokenizer::Tokenizer;
 
-/// Fine-tunes `model` to continue each prompt, as the template renders it, with its completion and an end-of-text token.
+/// Fine-tunes `model` to continue each prompt, as the template renders it, with its completion and
+/// an end-of-text token.
 ///
 /// Returns the model without gradients, and the training tokens per second.
 ///
 /// # Errors
-/// There are no demonstrations, a text does not fit the model, the device fails, or a gradient is not a number.
+/// There are no demonstrations, a text does not fit the model, the device fails, or a gradient is
+/// not a number.
 pub fn train<M: CausalLm>(
     config: &SftConfig,
     policy: &PolicyConfig,

@@ -16,7 +16,8 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`, and the end-of-text tokens from `generation_config.json` or `config.json`.
+    /// Reads `tokenizer.json`, and the end-of-text tokens from `generation_config.json` or
+    /// `config.json`.
     ///
     /// # Errors
     /// A file is missing or malformed, or no end-of-text token is named.
@@ -34,7 +35,8 @@ impl Tokenizer {
         })
     }
 
-    /// Token ids of a text, with the special tokens that the tokenizer puts around a text (such as `<s>`).
+    /// Token ids of a text, with the special tokens that the tokenizer puts around a text (such as
+    /// `<s>`).
     ///
     /// # Errors
     /// The tokenizer fails on the text.

@@ -1,4 +1,5 @@
-//! One set of checks, run on every backend that is compiled in: what a backend computes is what the default one does.
+//! One set of checks, run on every backend that is compiled in: what a backend computes is what the
+//! default one does.
 //!
 //! `cargo test --release --features ndarray --test backends`
 #![cfg(feature = "flex")]
@@ -102,7 +103,8 @@ fn check_losses(device: &Device) {
     check(masked_mean(row([1.0, 2.0, 50.0]), mask.clone()), 1.5);
     check(masked_mean(row([1.0, 2.0, 50.0]), row([0.0; 3])), 0.0);
     check(nll(row([-1.0, -2.0, -9.0]), mask.clone()), 1.5);
-    // Ratios 1.5 and 0.5 with advantages 1 and -1: min(1.5, 1.2) = 1.2 and min(-0.5, -0.8) = -0.8; -(1.2 - 0.8) / 2.
+    // Ratios 1.5 and 0.5 with advantages 1 and -1: min(1.5, 1.2) = 1.2 and min(-0.5, -0.8) = -0.8;
+    // -(1.2 - 0.8) / 2.
     let log_probs = row([1.5f32.ln(), 0.5f32.ln(), 3.0]);
     let advantages = row([1.0, -1.0, 7.0]);
     check(
@@ -112,7 +114,8 @@ fn check_losses(device: &Device) {
     // exp(-ln 2) - 1 + ln 2 = 0.193147; exp(0) - 1 + 0 = 0; exp(1) - 1 - 1 = 0.718282.
     let estimates = kl(row([2f32.ln(), 0.0, -1.0]), row([0.0; 3]), KlEstimator::K3);
     check_close(&values(estimates), &[0.193_147, 0.0, 0.718_282], 1e-5);
-    // ln(1 + exp(-1)) = 0.313262 for a hard label; half of it and half of ln(1 + exp(1)) = 1.313262 for an even one.
+    // ln(1 + exp(-1)) = 0.313262 for a hard label; half of it and half of ln(1 + exp(1)) = 1.313262
+    // for an even one.
     let bradley_terry = |p: f32| {
         let one = |x: f32| Tensor::<1>::from_data([x], device);
         soft_bradley_terry(one(1.0), one(0.0), one(p))
@@ -139,8 +142,8 @@ fn check_training(device: &Device) {
     );
 }
 
-/// One step of fine-tuning: the loss before it, the norm of the gradient, and the model after it. A gradient that is
-/// not finite would be an error.
+/// One step of fine-tuning: the loss before it, the norm of the gradient, and the model after it. A
+/// gradient that is not finite would be an error.
 fn train_once(device: &Device) -> (f32, f32, Learner<Llama>) {
     let config = OptimConfig {
         learning_rate: 1e-2,
@@ -201,8 +204,8 @@ fn greedy(model: &Llama, prompt: Vec<u32>, max_new_tokens: usize, device: &Devic
     sample
 }
 
-/// Several samples of a prompt, which share its encoding, are the samples of as many copies of it; and what is recorded
-/// while sampling is what the training forward says.
+/// Several samples of a prompt, which share its encoding, are the samples of as many copies of it;
+/// and what is recorded while sampling is what the training forward says.
 fn check_samples_of_a_prompt(device: &Device) {
     let model = model(device);
     let prompt = vec![1, 9, 8, 7];

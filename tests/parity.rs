@@ -1,7 +1,8 @@
-//! The transformer against independent golden values: llama2.c's `stories260K` in Hugging Face layout.
+//! The transformer against independent golden values: llama2.c's `stories260K` in Hugging Face
+//! layout.
 //!
-//! The checkpoint is not part of the repository: its folder is taken from `RLAIF_DATA` (default `../shared/data`), and a
-//! test says when it is not there.
+//! The checkpoint is not part of the repository: its folder is taken from `RLAIF_DATA` (default
+//! `../shared/data`), and a test says when it is not there.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -30,7 +30,8 @@ impl Source {
         }
     }
 
-    /// Lines of library code with their numbers: neither comments nor what follows `#[cfg(test)]`, which ends a file.
+    /// Lines of library code with their numbers: neither comments nor what follows `#[cfg(test)]`,
+    /// which ends a file.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let lines = self.text.lines().map(str::trim).zip(1..);
         lines
@@ -74,7 +75,8 @@ fn check_absent(sources: &[Source], words: &[&str], rule: &str) {
     assert!(found.is_empty(), "{rule}\n{}", found.join("\n"));
 }
 
-/// Rooms of the crate that the code names: `label` in `crate::label::Pair` and in `use crate::{label, rl};`.
+/// Rooms of the crate that the code names: `label` in `crate::label::Pair` and in `use
+/// crate::{label, rl};`.
 fn rooms(source: &Source) -> Vec<String> {
     let code: Vec<&str> = source.code().map(|(_, line)| line).collect();
     let code = code.join("\n").replace("super::super::", "crate::");
@@ -203,7 +205,8 @@ fn no_file_names_a_place_on_someones_machine() {
     }
 }
 
-/// Whether `root` occurs in `line` where a path begins, rather than inside an address or a relative path.
+/// Whether `root` occurs in `line` where a path begins, rather than inside an address or a relative
+/// path.
 fn starts_a_path(line: &str, root: &str) -> bool {
     let inside = |c: char| is_word(c) || "./-_~}".contains(c);
     line.match_indices(root)

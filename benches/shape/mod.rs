@@ -1,4 +1,5 @@
-//! Models of random weights in two shapes, and texts of random tokens: what every bench starts from.
+//! Models of random weights in two shapes, and texts of random tokens: what every bench starts
+//! from.
 
 use burn::prelude::*;
 use rand::rngs::StdRng;

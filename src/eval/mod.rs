@@ -25,7 +25,8 @@ pub struct WinRate {
     pub ci: Interval,
     /// Prompts.
     pub n: usize,
-    /// The rate that a logistic regression on the ratio of lengths predicts for equal lengths (appendix J of the paper).
+    /// The rate that a logistic regression on the ratio of lengths predicts for equal lengths
+    /// (appendix J of the paper).
     pub length_controlled: f64,
 }
 
@@ -133,15 +134,7 @@ fn compare(judge: &mut dyn Labeler, a: &Contender, b: &Contender) -> Result<Vec<
     let mut progress = Progress::new(&label, pairs.len() as u64, "pairs");
     let mut rows = Vec::with_capacity(pairs.len());
     for chunk in pairs.chunks(CHUNK) {
-        let asked: Vec<Pair> = chunk
-            .iter()
-            .map(|(a, b)| Pair {
-                prompt_id: &a.prompt_id,
-                prompt: &a.prompt,
-                a: &a.completion,
-                b: &b.completion,
-            })
-            .collect();
+        let asked: Vec<Pair> = chunk.iter().map(|(a, b)| Pair::of(a, b)).collect();
         let judgements = judge.compare(&asked)?;
         rows.extend(
             chunk

@@ -1,7 +1,9 @@
-//! The probabilities that a model gives to a few possible answers: "1" or "2", the scale 1 to 10, yes or no.
+//! The probabilities that a model gives to a few possible answers: "1" or "2", the scale 1 to 10,
+//! yes or no.
 //!
-//! An answer may be one token or several ("10" is "1", "0" for some tokenizers) and may be written with or without a
-//! leading space; all its spellings count. Where one answer begins another, its probability is that of ending there.
+//! An answer may be one token or several ("10" is "1", "0" for some tokenizers) and may be written
+//! with or without a leading space; all its spellings count. Where one answer begins another, its
+//! probability is that of ending there.
 
 use burn::prelude::*;
 use burn::tensor::activation::log_softmax;
@@ -16,7 +18,8 @@ use crate::tokenizer::Tokenizer;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidates {
     answers: Vec<Vec<Vec<u32>>>,
-    /// Every proper beginning of a spelling, the empty one first: what the model has to be asked after.
+    /// Every proper beginning of a spelling, the empty one first: what the model has to be asked
+    /// after.
     prefixes: Vec<Vec<u32>>,
 }
 
@@ -74,7 +77,8 @@ impl Candidates {
         tokens
     }
 
-    /// Probability of each answer from `p(prefix, token)`, the probability of a token after a prefix.
+    /// Probability of each answer from `p(prefix, token)`, the probability of a token after a
+    /// prefix.
     fn probabilities(&self, p: impl Fn(usize, u32) -> f64) -> Vec<f64> {
         let prefix = |tokens: &[u32]| self.prefixes.iter().position(|known| known[..] == *tokens);
         let spelling = |tokens: &[u32]| {
@@ -103,11 +107,11 @@ impl Candidates {
     }
 }
 
-/// Log-probabilities in nats of each answer after each question, normalised over the answers: for every question of every
-/// prompt, in order, one row with a number per answer.
+/// Log-probabilities in nats of each answer after each question, normalised over the answers: for
+/// every question of every prompt, in order, one row with a number per answer.
 ///
-/// `questions` are trees whose completions are the questions. Work is cut into chunks of at most `max_tokens` padded
-/// tokens.
+/// `questions` are trees whose completions are the questions. Work is cut into chunks of at most
+/// `max_tokens` padded tokens.
 ///
 /// # Errors
 /// As [`Batch::new`], and when the device fails.

@@ -18,8 +18,8 @@ const MAX_TOKENS: usize = 8_192;
 
 /// Judges by the probabilities that a language model gives to the answer tokens.
 ///
-/// Both orders of a pair, and consecutive pairs or candidates of one prompt, share one encoding of the preamble and the
-/// text.
+/// Both orders of a pair, and consecutive pairs or candidates of one prompt, share one encoding of
+/// the preamble and the text.
 pub struct LocalLabeler<M = Llama> {
     name: String,
     model: M,

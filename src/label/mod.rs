@@ -1,9 +1,10 @@
 //! Stage 2: a labeler judges completions. It says which of two is better, or how good one is.
 //!
-//! Lee et al. 2023, arXiv:2309.00267, section 2.1: the answer is read from the probabilities of the answer tokens, never
-//! from generated text, and every pair is asked in both orders, for labelers favour a position. [`Labeler`] is the
-//! extension point; [`LocalLabeler`] is a language model on this machine and [`OracleLabeler`] the embedded world's truth.
-//! This room knows nothing of rewards or RL.
+//! Lee et al. 2023, arXiv:2309.00267, section 2.1: the answer is read from the probabilities of the
+//! answer tokens, never from generated text, and every pair is asked in both orders, for labelers
+//! favour a position. [`Labeler`] is the extension point; [`LocalLabeler`] is a language model on
+//! this machine and [`OracleLabeler`] the embedded world's truth. This room knows nothing of
+//! rewards or RL.
 
 mod answer;
 mod local;
@@ -19,6 +20,7 @@ pub use oracle::OracleLabeler;
 pub use stage::{Alignment, alignment, label};
 
 use crate::error::Result;
+use crate::record::Completion;
 
 /// Two completions of one prompt, to be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,18 @@ pub struct Pair<'a> {
     pub a: &'a str,
     /// The other.
     pub b: &'a str,
+}
+
+impl<'a> Pair<'a> {
+    /// Two completions of one prompt.
+    pub fn of(a: &'a Completion, b: &'a Completion) -> Self {
+        Self {
+            prompt_id: &a.prompt_id,
+            prompt: &a.prompt,
+            a: &a.completion,
+            b: &b.completion,
+        }
+    }
 }
 
 /// One completion of a prompt, to be scored.

@@ -1,10 +1,12 @@
-//! The embedded world's truth as a labeler: the simulated human of the RLHF baseline, and the judge of the results.
+//! The embedded world's truth as a labeler: the simulated human of the RLHF baseline, and the judge
+//! of the results.
 
 use super::{Candidate, Judgement, Labeler, Pair};
 use crate::error::Result;
 use crate::world::{Oracle, World, preference};
 
-/// Prefers the completion of higher quality; equal quality is a tie. Without position bias and without noise.
+/// Prefers the completion of higher quality; equal quality is a tie. Without position bias and
+/// without noise.
 pub struct OracleLabeler {
     oracle: Oracle,
 }

@@ -1,7 +1,9 @@
-//! What a labeler is asked: preamble, sample, ending, in the structure of the paper (table 15) and in our own words.
+//! What a labeler is asked: preamble, sample, ending, in the structure of the paper (table 15) and
+//! in our own words.
 //!
-//! A question comes in two parts. The first holds the preamble and the text; it is the same for both orders of a pair and
-//! for all samples of a prompt, so it is encoded once. The second holds the completions and the ending.
+//! A question comes in two parts. The first holds the preamble and the text; it is the same for
+//! both orders of a pair and for all samples of a prompt, so it is encoded once. The second holds
+//! the completions and the ending.
 
 /// Preamble of the comparison.
 const COMPARE_PREAMBLE: &str = "You are an expert summary rater. Given a text and two of its summaries, \

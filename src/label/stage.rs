@@ -11,8 +11,8 @@ use crate::record::{Completion, Preference};
 /// Pairs handed to the labeler at once.
 const CHUNK: usize = 64;
 
-/// Compares consecutive completions of each prompt: the first with the second, the third with the fourth, and so on.
-/// Pairs of equal texts are left out, for there is nothing to prefer.
+/// Compares consecutive completions of each prompt: the first with the second, the third with the
+/// fourth, and so on. Pairs of equal texts are left out, for there is nothing to prefer.
 ///
 /// # Errors
 /// The labeler fails.
@@ -26,22 +26,13 @@ pub fn label(labeler: &mut dyn Labeler, completions: &[Completion]) -> Result<Ve
     let mut progress = Progress::new("label", pairs.len() as u64, "pairs");
     let mut preferences = Vec::with_capacity(pairs.len());
     for chunk in pairs.chunks(CHUNK) {
-        let asked: Vec<Pair> = chunk.iter().map(|(a, b)| as_pair(a, b)).collect();
+        let asked: Vec<Pair> = chunk.iter().map(|(a, b)| Pair::of(a, b)).collect();
         let judgements = labeler.compare(&asked)?;
         let rows = chunk.iter().zip(judgements);
         preferences.extend(rows.map(|((a, b), judged)| preference(a, b, judged, labeler.name())));
         progress.inc(chunk.len() as u64);
     }
     Ok(preferences)
-}
-
-fn as_pair<'a>(a: &'a Completion, b: &'a Completion) -> Pair<'a> {
-    Pair {
-        prompt_id: &a.prompt_id,
-        prompt: &a.prompt,
-        a: &a.completion,
-        b: &b.completion,
-    }
 }
 
 fn preference(a: &Completion, b: &Completion, judged: Judgement, labeler: &str) -> Preference {
@@ -86,7 +77,8 @@ pub struct Alignment {
     pub n: usize,
 }
 
-/// Holds preferences against a labeler whose word is the truth; pairs that it calls a tie do not count.
+/// Holds preferences against a labeler whose word is the truth; pairs that it calls a tie do not
+/// count.
 ///
 /// # Errors
 /// The gold labeler fails.
@@ -211,7 +203,8 @@ mod tests {
             ("3", "x"),
             ("3", "y"),
         ]);
-        // Pair 1: clear for x. Pair 2: the first position wins both times, x by a little. Pair 3: clear for y.
+        // Pair 1: clear for x. Pair 2: the first position wins both times, x by a little. Pair 3:
+        // clear for y.
         let mut labeler = Scripted(vec![judged(0.9, 0.7), judged(0.9, 0.3), judged(0.1, 0.1)]);
         let preferences = label(&mut labeler, &rows).unwrap();
         // The truth (a = chosen): agrees, disagrees, tie.

@@ -1,7 +1,7 @@
 //! Hugging Face folders in and out: `config.json` and `model.safetensors`.
 //!
-//! Fields of the modules carry the names of the file's tensors, so the map between the two is one prefix. A file with a
-//! missing, unknown or mis-shaped tensor is refused with the list of them.
+//! Fields of the modules carry the names of the file's tensors, so the map between the two is one
+//! prefix. A file with a missing, unknown or mis-shaped tensor is refused with the list of them.
 
 use std::path::Path;
 
@@ -30,7 +30,8 @@ const HEAD_NAMES: [(&str, &str); 2] = [(r"^model\.", "backbone."), (r"^backbone\
 /// Loads a language model from a Hugging Face folder.
 ///
 /// # Errors
-/// The folder or a file is missing, the family or an option is not implemented, or the tensors do not fit.
+/// The folder or a file is missing, the family or an option is not implemented, or the tensors do
+/// not fit.
 pub fn load(dir: &Path, device: &Device) -> Result<Llama> {
     let config = LlamaConfig::read(&dir.join(CONFIG))?;
     let mut model = config.init(device);

@@ -102,8 +102,9 @@ fn default_hidden_act() -> String {
 }
 
 impl LlamaConfig {
-    /// A model for a vocabulary built by hand: tied head, as many key as query heads, feed-forward width 8/3 of `hidden`
-    /// rounded up to a multiple of 16. The special tokens are `<pad>` 0, `<s>` 1, `</s>` 2.
+    /// A model for a vocabulary built by hand: tied head, as many key as query heads, feed-forward
+    /// width 8/3 of `hidden` rounded up to a multiple of 16. The special tokens are `<pad>` 0,
+    /// `<s>` 1, `</s>` 2.
     pub fn small(vocab: usize, hidden: usize, layers: usize, heads: usize, max_len: usize) -> Self {
         Self {
             architectures: vec!["LlamaForCausalLM".into()],
@@ -136,7 +137,8 @@ impl LlamaConfig {
     /// Reads `config.json` and refuses, by name, what is not implemented.
     ///
     /// # Errors
-    /// The file is missing or malformed, the family is another one, or an option is not implemented.
+    /// The file is missing or malformed, the family is another one, or an option is not
+    /// implemented.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         let family: Value =

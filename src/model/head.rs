@@ -6,15 +6,18 @@ use burn::prelude::*;
 
 use super::{CausalLm, Input, device_of};
 
-/// Backbone and a bias-free linear map to one number, as in `*ForSequenceClassification` with one label.
+/// Backbone and a bias-free linear map to one number, as in `*ForSequenceClassification` with one
+/// label.
 ///
-/// The map starts at zero, so that a fresh reward is 0 for every text and a fresh value function predicts 0.
+/// The map starts at zero, so that a fresh reward is 0 for every text and a fresh value function
+/// predicts 0.
 #[derive(Module, Debug)]
 pub struct ScalarHead<M: Module> {
     /// The language model; its own head is unused.
     pub backbone: M,
     score: Linear,
-    /// Mean of the rewards on the training texts; what is reported has mean 0 and deviation 1 there.
+    /// Mean of the rewards on the training texts; what is reported has mean 0 and deviation 1
+    /// there.
     #[module(skip)]
     pub mean: f32,
     /// Their standard deviation.
@@ -37,7 +40,8 @@ impl<M: CausalLm> ScalarHead<M> {
         }
     }
 
-    /// The head's number at the tokens listed in `rows` of the flattened `[batch * seq]`, `[rows]`; not normalised.
+    /// The head's number at the tokens listed in `rows` of the flattened `[batch * seq]`, `[rows]`;
+    /// not normalised.
     pub fn forward(&self, input: Input, rows: Tensor<1, Int>) -> Tensor<1> {
         let hidden = self.backbone.hidden(input, None);
         let [batch, seq, width] = hidden.dims();

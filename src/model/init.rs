@@ -1,14 +1,17 @@
-//! Initial weights from the host's random numbers, so that a seed means the same model on every device.
+//! Initial weights from the host's random numbers, so that a seed means the same model on every
+//! device.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, StandardNormal};
 
-/// Draws every matrix of `model` from a normal distribution and sets every vector (the norms) to one.
+/// Draws every matrix of `model` from a normal distribution and sets every vector (the norms) to
+/// one.
 ///
-/// The deviation is `max(0.02, sqrt(0.4 / d))` with `d` the smaller side: 0.02 is the `initializer_range` of the
-/// published Llama configurations, which is too small for widths of a few hundred.
+/// The deviation is `max(0.02, sqrt(0.4 / d))` with `d` the smaller side: 0.02 is the
+/// `initializer_range` of the published Llama configurations, which is too small for widths of a
+/// few hundred.
 #[must_use]
 pub fn randomize<M: Module>(model: M, rng: &mut StdRng) -> M {
     model.map(&mut Draw { rng })

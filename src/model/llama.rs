@@ -1,11 +1,11 @@
 //! The Llama architecture: RMSNorm, half-split rotary positions, grouped-query attention, SwiGLU.
 
 use burn::module::Module;
-use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig, RmsNorm};
 use burn::prelude::*;
 
 use super::config::LlamaConfig;
-use super::layers::{Block, KvCache, RmsNorm, Rotary, rms_norm};
+use super::layers::{Block, KvCache, Rotary, rms_norm};
 use super::{CausalLm, Input};
 
 /// A Llama language model. Touvron et al. 2023, arXiv:2302.13971; weights only, no state.
@@ -21,7 +21,8 @@ pub struct Llama {
 }
 
 impl LlamaConfig {
-    /// Creates the model; weights are drawn only if they are read before a checkpoint is loaded into them.
+    /// Creates the model; weights are drawn only if they are read before a checkpoint is loaded
+    /// into them.
     pub fn init(&self, device: &Device) -> Llama {
         let normal = Initializer::Normal {
             mean: 0.0,

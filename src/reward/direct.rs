@@ -1,5 +1,5 @@
-//! d-RLAIF: the labeler's score of 1 to 10, mapped to `[-1, 1]`, is the reward. No reward model, so none that grows stale
-//! as the policy moves. Lee et al. 2023, arXiv:2309.00267, section 2.2.2.
+//! d-RLAIF: the labeler's score of 1 to 10, mapped to `[-1, 1]`, is the reward. No reward model, so
+//! none that grows stale as the policy moves. Lee et al. 2023, arXiv:2309.00267, section 2.2.2.
 
 use super::Reward;
 use crate::error::Result;

@@ -1,5 +1,6 @@
-//! Stage 3: the worth of a completion. [`train`] makes a reward model from preferences; [`Reward`] is what the policy
-//! optimisation asks, be it that model ([`ModelReward`]), the labeler itself ([`DirectReward`]) or a user's own code.
+//! Stage 3: the worth of a completion. [`train`] makes a reward model from preferences; [`Reward`]
+//! is what the policy optimisation asks, be it that model ([`ModelReward`]), the labeler itself
+//! ([`DirectReward`]) or a user's own code.
 
 mod direct;
 mod model;

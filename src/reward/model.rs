@@ -12,8 +12,9 @@ use crate::tokenizer::Tokenizer;
 /// Padded tokens in one forward pass.
 const MAX_TOKENS: usize = 16_384;
 
-/// Reads a prompt, as the policy reads it, with a completion and an end-of-text token; the head's number at the last token,
-/// with the training texts' mean taken off and divided by their deviation, is the reward.
+/// Reads a prompt, as the policy reads it, with a completion and an end-of-text token; the head's
+/// number at the last token, with the training texts' mean taken off and divided by their
+/// deviation, is the reward.
 pub struct ModelReward<M: CausalLm> {
     model: ScalarHead<M>,
     tokenizer: Tokenizer,

@@ -1,5 +1,5 @@
-//! Training of the reward model: cross-entropy between the labeler's soft label and the model's own preference (section
-//! 2.2.1 of the paper). A hard label is a soft one of 1.
+//! Training of the reward model: cross-entropy between the labeler's soft label and the model's own
+//! preference (section 2.2.1 of the paper). A hard label is a soft one of 1.
 
 use burn::prelude::*;
 use rand::seq::SliceRandom;
@@ -33,10 +33,12 @@ pub struct RewardReport {
     pub std: f32,
 }
 
-/// Trains a reward model from `backbone`; the share `config.holdout` of the pairs is kept to measure it.
+/// Trains a reward model from `backbone`; the share `config.holdout` of the pairs is kept to
+/// measure it.
 ///
 /// # Errors
-/// There are no pairs, a text does not fit the model, the device fails, or a gradient is not a number.
+/// There are no pairs, a text does not fit the model, the device fails, or a gradient is not a
+/// number.
 pub fn train<M: CausalLm>(
     config: &RewardConfig,
     policy: &PolicyConfig,
@@ -101,7 +103,8 @@ pub fn train<M: CausalLm>(
     finish(learner.model.valid(), &pairs, &held)
 }
 
-/// The loss of a batch, and on the host: loss, accuracy, margin, mean reward. `rewards` lists chosen, rejected, chosen, ...
+/// The loss of a batch, and on the host: loss, accuracy, margin, mean reward. `rewards` lists
+/// chosen, rejected, chosen, ...
 fn pair_loss(rewards: Tensor<1>, labels: &[f32]) -> Result<(Tensor<1>, Vec<f32>)> {
     let n = labels.len();
     let rewards = rewards.reshape([n, 2]);

@@ -1,10 +1,12 @@
-//! Stage 4: the policy is optimised against a reward, by policy gradients with a KL penalty to where it started.
+//! Stage 4: the policy is optimised against a reward, by policy gradients with a KL penalty to
+//! where it started.
 //!
 //! [`train`] is the loop: rollouts, rewards, update. What an update is, is an [`Algorithm`]: [`Ppo`], or the paper's own
-//! [`Reinforce`] with a learned value baseline. [`loss`] and [`advantage`] hold the mathematics, as pure functions.
+//! [`Reinforce`] with a learned value baseline. [`loss`] and [`advantage`] hold the mathematics, as
+//! pure functions.
 //!
-//! burn-rl is not used: its one loop replays single transitions off-policy, while here an episode is a whole completion,
-//! its log-probabilities are part of the data, and all of it is fresh.
+//! burn-rl is not used: its one loop replays single transitions off-policy, while here an episode
+//! is a whole completion, its log-probabilities are part of the data, and all of it is fresh.
 
 pub mod advantage;
 pub mod loss;
@@ -144,7 +146,8 @@ impl RlConfig {
         }
     }
 
-    /// Creates the algorithm of the run file; its value model starts from `initial`, the initial policy.
+    /// Creates the algorithm of the run file; its value model starts from `initial`, the initial
+    /// policy.
     pub fn init<M: CausalLm>(&self, initial: M) -> Box<dyn Algorithm<M>> {
         match &self.algorithm {
             AlgorithmConfig::Ppo(config) => Box::new(Ppo::new(config.clone(), self, initial)),

@@ -1,6 +1,7 @@
-//! Proximal policy optimisation. Schulman et al. 2017, arXiv:1707.06347, in the form of Huang et al. 2024,
-//! arXiv:2403.17031, with these differences: the score is given at the last token (the end-of-text token, or the last
-//! before the cut), padding takes no part in any mean, gradients are clipped by their global norm.
+//! Proximal policy optimisation. Schulman et al. 2017, arXiv:1707.06347, in the form of Huang et
+//! al. 2024, arXiv:2403.17031, with these differences: the score is given at the last token (the
+//! end-of-text token, or the last before the cut), padding takes no part in any mean, gradients are
+//! clipped by their global norm.
 
 use burn::prelude::*;
 use rand::rngs::StdRng;
@@ -110,7 +111,9 @@ impl<M: CausalLm> Ppo<M> {
 
     fn prepare(&self, policy: &M, value: &ValueModel<M>, rollouts: &[Rollout]) -> Result<Fixed> {
         let old_values = value.values(rollouts)?;
-        // The training forward, not the sampler's numbers, so that the first ratio is exactly 1.
+        // Scored anew by whole forwards rather than taken from the sampler, whose texts are padded
+        // otherwise. Without gradients attention is another kernel, so the first ratio is 1 up to
+        // rounding.
         let old_log_probs = log_probs_of(
             &policy.valid(),
             &trees(rollouts),

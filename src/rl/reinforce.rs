@@ -1,13 +1,15 @@
-//! REINFORCE with a learned value baseline, as the paper defines it (Lee et al. 2023, arXiv:2309.00267, section 3.3 and
-//! appendix A.3; Williams 1992).
+//! REINFORCE with a learned value baseline, as the paper defines it (Lee et al. 2023,
+//! arXiv:2309.00267, section 3.3 and appendix A.3; Williams 1992).
 //!
-//! The objective is `E[(1 - beta) r(y | x)] - beta KL(pi || pi_sft)`, the reward comes at the last token and gamma is 1:
+//! The objective is `E[(1 - beta) r(y | x)] - beta KL(pi || pi_sft)`, the reward comes at the last
+//! token and gamma is 1:
 //!
 //! - `Z_t = (1 - beta) r - beta sum_{t' >= t} (log pi(y_t') - log pi_sft(y_t'))`
 //! - policy loss `-mean_t log pi(y_t | x_t) stopgrad(Z_t - V(x_t))`
 //! - value loss `mean_t 0.5 (Z_t - V(x_t))^2`
 //!
-//! The paper sums over tokens where this averages, which differs by a factor that Adam's step does not see.
+//! The paper sums over tokens where this averages, which differs by a factor that Adam's step does
+//! not see.
 
 use burn::prelude::*;
 use rand::rngs::StdRng;

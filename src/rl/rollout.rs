@@ -21,7 +21,8 @@ pub struct Rollout {
     pub tokens: Vec<u32>,
     /// Log-probability of each token when it was sampled, in nats.
     pub log_probs: Vec<f32>,
-    /// Log-probability of each token under the reference policy, in nats; empty until it is computed.
+    /// Log-probability of each token under the reference policy, in nats; empty until it is
+    /// computed.
     pub ref_log_probs: Vec<f32>,
     /// Worth of the whole completion, before the KL penalty.
     pub reward: f32,
@@ -37,8 +38,8 @@ impl Rollout {
     }
 }
 
-/// Completions as trees for [`Batch::new`](crate::batch::Batch::new): consecutive completions of one prompt share its
-/// encoding. The order of completions stays.
+/// Completions as trees for [`Batch::new`](crate::batch::Batch::new): consecutive completions of
+/// one prompt share its encoding. The order of completions stays.
 pub fn trees(rollouts: &[Rollout]) -> Vec<Tree> {
     let same_prompt = |a: &Rollout, b: &Rollout| {
         a.completion.prompt_id == b.completion.prompt_id && a.prompt_tokens == b.prompt_tokens

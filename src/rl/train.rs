@@ -184,7 +184,8 @@ impl RlRun<'_> {
         Ok(())
     }
 
-    /// TRL's metrics of a rollout batch; the KL is the k1 estimate, summed over a completion's tokens.
+    /// TRL's metrics of a rollout batch; the KL is the k1 estimate, summed over a completion's
+    /// tokens.
     fn statistics(&self, rollouts: &[Rollout]) -> Vec<(&'static str, f64)> {
         let mean = |f: &dyn Fn(&Rollout) -> f64| {
             rollouts.iter().map(f).sum::<f64>() / rollouts.len().max(1) as f64

@@ -13,7 +13,8 @@ use crate::optim::Learner;
 /// Padded tokens in one forward pass without gradients.
 pub(super) const MAX_TOKENS: usize = 16_384;
 
-/// A value model under its optimizer. It is a network of its own, as in the paper, and starts from the initial policy.
+/// A value model under its optimizer. It is a network of its own, as in the paper, and starts from
+/// the initial policy.
 pub struct ValueModel<M: Module>(pub Learner<ScalarHead<M>>);
 
 impl<M: CausalLm> ValueModel<M> {
@@ -23,7 +24,8 @@ impl<M: CausalLm> ValueModel<M> {
         Self(config.value_optim.init(ScalarHead::new(initial), updates))
     }
 
-    /// Values of the state before each completion token, `[completions, len]`; recorded for gradients.
+    /// Values of the state before each completion token, `[completions, len]`; recorded for
+    /// gradients.
     pub fn forward(&self, batch: &Batch) -> Tensor<2> {
         let shape = batch.targets.dims();
         self.0
@@ -60,7 +62,8 @@ impl<M: CausalLm> ValueModel<M> {
     }
 }
 
-/// Puts one row per completion into a padded tensor `[completions, len]` beside the mask of `batch`.
+/// Puts one row per completion into a padded tensor `[completions, len]` beside the mask of
+/// `batch`.
 pub(super) fn padded(rows: &[Vec<f32>], batch: &Batch) -> Tensor<2> {
     let [n, len] = batch.targets.dims();
     let mut values = vec![0.0; n * len];
@@ -70,8 +73,8 @@ pub(super) fn padded(rows: &[Vec<f32>], batch: &Batch) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values, [n, len]), &batch.mask.device())
 }
 
-/// `1 - Var(returns - values) / (Var(returns) + 1e-5)` over all tokens, as verl defines it: 1 is a perfect value model, 0
-/// one that knows only the mean.
+/// `1 - Var(returns - values) / (Var(returns) + 1e-5)` over all tokens, as verl defines it: 1 is a
+/// perfect value model, 0 one that knows only the mean.
 pub(super) fn explained_variance(values: &[Vec<f32>], returns: &[Vec<f32>]) -> f64 {
     let pairs = || values.iter().flatten().zip(returns.iter().flatten());
     let residual = variance(pairs().map(|(value, z)| f64::from(z - value)));
@@ -89,7 +92,8 @@ fn variance(values: impl Iterator<Item = f64> + Clone) -> f64 {
 mod tests {
     use super::*;
 
-    /// Returns 0, 2, 4 (variance 8/3); values 0, 2, 1 leave residuals 0, 0, 3 (variance 2): 1 - 2 / (8/3) = 0.25.
+    /// Returns 0, 2, 4 (variance 8/3); values 0, 2, 1 leave residuals 0, 0, 3 (variance 2): 1 - 2 /
+    /// (8/3) = 0.25.
     #[test]
     fn explained_variance_of_a_half_right_model() {
         let found = explained_variance(&[vec![0.0, 2.0], vec![1.0]], &[vec![0.0, 2.0], vec![4.0]]);

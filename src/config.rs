@@ -1,7 +1,8 @@
 //! The run file: what a user writes, checked before anything starts.
 //!
-//! One TOML per run, one table per stage. Unknown keys are refused. `--set key=value` overrides a key by its dotted path.
-//! Everything here is what the user wrote; what follows from it is computed where it is needed.
+//! One TOML per run, one table per stage. Unknown keys are refused. `--set key=value` overrides a
+//! key by its dotted path. Everything here is what the user wrote; what follows from it is computed
+//! where it is needed.
 
 use std::path::{Path, PathBuf};
 
@@ -181,14 +182,16 @@ impl Config {
     /// The file is missing or malformed, an override names no key, or a value is out of range.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let mut table: toml::Table =
-            toml::from_str(&text).map_err(|e| Error::file(path, e.to_string()))?;
-        for assignment in overrides {
-            set(&mut table, assignment)?;
-        }
-        let config: Self = table
-            .try_into()
-            .map_err(|e: toml::de::Error| Error::file(path, e.to_string()))?;
+        let refused = |e: toml::de::Error| refused(path, &text, &e);
+        let config: Self = if overrides.is_empty() {
+            toml::from_str(&text).map_err(refused)?
+        } else {
+            let mut table: toml::Table = toml::from_str(&text).map_err(refused)?;
+            for assignment in overrides {
+                set(&mut table, assignment)?;
+            }
+            table.try_into().map_err(refused)?
+        };
         config.validate()?;
         Ok(config)
     }
@@ -234,6 +237,19 @@ impl Config {
         self.rl.validate()?;
         at_least("eval.judges", self.eval.judges.len(), 1)?;
         self.eval.sampling.validate("eval.sampling")
+    }
+}
+
+/// One line for what TOML says in several; it knows the place unless an override is in play.
+fn refused(path: &Path, text: &str, error: &toml::de::Error) -> Error {
+    let message = error.message().replace('\n', ", ");
+    match error.span().and_then(|span| text.get(..span.start)) {
+        Some(before) => Error::Row {
+            path: path.into(),
+            line: 1 + before.matches('\n').count(),
+            message,
+        },
+        None => Error::file(path, message),
     }
 }
 

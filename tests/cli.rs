@@ -22,7 +22,8 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Runs a verb on a run file in a fresh folder; expects exit code 1 and every one of `words` in what it says.
+/// Runs a verb on a run file in a fresh folder; expects exit code 1 and every one of `words` in
+/// what it says.
 #[track_caller]
 fn refused(verb: &str, config: &Path, more: &[&str], words: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
@@ -54,7 +55,8 @@ fn changed(folder: &Path, from: &str, to: &str) -> PathBuf {
     path
 }
 
-/// The smoke run file without fine-tuning, in `folder`: its policy starts as it is, so that every stage can be the first.
+/// The smoke run file without fine-tuning, in `folder`: its policy starts as it is, so that every
+/// stage can be the first.
 fn without_sft(folder: &Path) -> PathBuf {
     let mut config = Config::read(smoke(), &[]).unwrap();
     config.sft = None;
@@ -120,12 +122,16 @@ fn faults_in_a_run_file_name_the_file_and_the_field() {
         let words = [words, &["changed.toml"]].concat();
         refused("sft", &path, &[], &words);
     };
-    check("\nsteps = 3\nstepz = 4\n", &["unknown field `stepz`"]);
-    check("\nsteps = 'many'\n", &["\"many\""]);
-    check("\n", &["missing field `steps`"]);
     let text = fs::read_to_string(smoke()).unwrap();
     let line = 1 + text.lines().position(|line| line == "steps = 3").unwrap();
-    check("\nsteps = = 3\n", &[&format!("line {line}")]);
+    let at = |line: usize| format!("changed.toml:{line}:");
+    check("\nsteps = 'many'\n", &["\"many\"", &at(line)]);
+    check("\nsteps = = 3\n", &[&at(line)]);
+    check(
+        "\nsteps = 3\nstepz = 4\n",
+        &["unknown field `stepz`", &at(line + 1)],
+    );
+    check("\n", &["missing field `steps`"]);
 }
 
 #[test]
@@ -295,7 +301,8 @@ fn a_token_outside_the_vocabulary_is_refused() {
 fn a_full_disk_leaves_nothing_half_written() {
     let folder = tempfile::tempdir().unwrap();
     let without_sft = without_sft(folder.path());
-    // No file may be longer than 16 blocks, of 512 or of 1,024 bytes: enough for the run file, not for a model or the rows.
+    // No file may be longer than 16 blocks, of 512 or of 1,024 bytes: enough for the run file, not
+    // for a model or the rows.
     let check = |verb: &str, config: &Path, written: &str, left: &[&str]| {
         let run = folder.path().join(verb);
         let script = "trap '' XFSZ; ulimit -f 16; exec \"$0\" \"$@\"";

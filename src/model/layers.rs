@@ -1,18 +1,16 @@
-//! The parts of a Llama block: norm, rotary positions, attention with a key/value cache, gated feed-forward.
+//! The parts of a Llama block: norm, rotary positions, attention with a key/value cache, gated
+//! feed-forward.
 //!
 //! Fields carry the names of the checkpoint's tensors, so that loading needs no map.
 
 use burn::module::{Module, Param};
-use burn::nn::{Linear, LinearConfig};
+use burn::nn::{Linear, LinearConfig, RmsNorm};
 use burn::prelude::*;
 use burn::tensor::activation::silu;
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
 
+use super::attention::attend;
 use super::config::LlamaConfig;
 use super::{DecodeCache, Input};
-
-pub use burn::nn::RmsNorm;
 
 /// Keys and values of the tokens seen so far, in buffers of a fixed capacity.
 #[derive(Debug, Clone)]
@@ -96,8 +94,9 @@ impl LayerCache {
 
 /// Cosines and sines of the rotary angles of one batch, `[batch, 1, seq, head_dim / 2]`.
 ///
-/// Su et al. 2021, arXiv:2104.09864, in the half-split form of Hugging Face checkpoints: component `i` turns with
-/// component `i + head_dim / 2`. (burn's own `RotaryEncoding` turns neighbours, which other weights expect.)
+/// Su et al. 2021, arXiv:2104.09864, in the half-split form of Hugging Face checkpoints: component
+/// `i` turns with component `i + head_dim / 2`. (burn's own `RotaryEncoding` turns neighbours,
+/// which other weights expect.)
 #[derive(Debug, Clone)]
 pub(super) struct Rotary {
     cos: Tensor<4>,
@@ -175,7 +174,6 @@ impl SelfAttention {
             None => (key, value),
         };
         let heads = query.dims()[1];
-        let (key, value) = (repeat_kv(key, heads), repeat_kv(value, heads));
         let mixed = attend(query, key, value, hidden_keys);
         self.o_proj.forward(
             mixed
@@ -190,67 +188,6 @@ impl SelfAttention {
         x.reshape([batch, seq, width / self.head_dim, self.head_dim])
             .swap_dims(1, 2)
     }
-}
-
-/// `softmax(q k^T / sqrt(head_dim)) v`, causal, with some keys hidden; all `[batch, heads, seq, head_dim]`.
-///
-/// Without gradients this is burn's fused kernel. With gradients burn 0.22 falls back on seven operations over
-/// `[batch, heads, queries, keys]`, each with its backward; here there are four, for the division by the sum of the
-/// exponentials waits until after the product with the values, and the shift by the maximum, which cancels, is no part of
-/// the graph.
-fn attend(
-    query: Tensor<4>,
-    key: Tensor<4>,
-    value: Tensor<4>,
-    hidden_keys: Option<Tensor<4, Bool>>,
-) -> Tensor<4> {
-    let [_, _, queries, head_dim] = query.dims();
-    if !query.is_tracked() {
-        let options = AttentionModuleOptions {
-            is_causal: queries > 1,
-            ..Default::default()
-        };
-        return attention(query, key, value, hidden_keys, None, options);
-    }
-    let keys = key.dims()[2];
-    let bias = attention_bias(queries, keys, hidden_keys, &query.device().inner());
-    let query = query / (head_dim as f32).sqrt();
-    let scores = query.matmul(key.swap_dims(2, 3)) + bias;
-    let shift = scores.clone().detach().max_dim(3);
-    let weights = (scores - shift).exp();
-    let total = weights.clone().sum_dim(3);
-    weights.matmul(value) / total
-}
-
-/// 0 where a query may see a key and minus infinity where it may not, `[batch or 1, 1, queries, keys]`. Every query sees
-/// itself, so that no row of the softmax is empty.
-fn attention_bias(
-    queries: usize,
-    keys: usize,
-    hidden_keys: Option<Tensor<4, Bool>>,
-    device: &Device,
-) -> Tensor<4> {
-    let future = Tensor::<2, Bool>::tril_mask([queries, keys], (keys - queries) as i64, device);
-    let future = future.unsqueeze::<4>();
-    let hidden = match hidden_keys {
-        Some(hidden) => hidden.bool_or(future),
-        None => future,
-    };
-    Tensor::zeros(hidden.shape(), device).mask_fill(hidden, f32::NEG_INFINITY)
-}
-
-/// Repeats each key/value head for the query heads that share it.
-///
-/// burn 0.22's attention differentiates equal head counts only; 0.23 takes grouped heads as they are.
-fn repeat_kv(x: Tensor<4>, heads: usize) -> Tensor<4> {
-    let [batch, kv_heads, seq, head_dim] = x.dims();
-    if kv_heads == heads {
-        return x;
-    }
-    let group = heads / kv_heads;
-    x.reshape([batch, kv_heads, 1, seq, head_dim])
-        .expand([batch, kv_heads, group, seq, head_dim])
-        .reshape([batch, heads, seq, head_dim])
 }
 
 /// `down(silu(gate(x)) * up(x))`. Shazeer 2020, arXiv:2002.05202.

@@ -1,0 +1,112 @@
+//! `softmax(q k^T / sqrt(head_dim)) v`, causal, some keys hidden: the heart of every layer.
+//!
+//! On the CPU backend `flex` it is one operation with its own backward pass (`fused`, `kernel`);
+//! elsewhere it is burn's kernel, or under gradients a few operations of burn's.
+
+#[cfg(feature = "flex")]
+mod fused;
+#[cfg(feature = "flex")]
+mod kernel;
+#[cfg(feature = "flex")]
+mod lanes;
+#[cfg(feature = "flex")]
+mod visible;
+
+use burn::prelude::*;
+use burn::tensor::module::attention;
+use burn::tensor::ops::AttentionModuleOptions;
+
+/// Causal attention; the last query is at the last key.
+///
+/// # Shapes
+/// - query, output: `[batch, heads, queries, head_dim]`
+/// - key, value: `[batch, kv_heads, keys, head_dim]`, `kv_heads` a divisor of `heads`
+/// - hidden_keys: `[batch, 1, queries, keys]`, `true` hides
+pub(super) fn attend(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    hidden_keys: Option<Tensor<4, Bool>>,
+) -> Tensor<4> {
+    let [_, heads, queries, _] = query.dims();
+    // For a single query there is nothing to skip, and burn's kernel needs no transposed keys.
+    #[cfg(feature = "flex")]
+    if queries > 1 && is_flex(&query.device()) && query.dtype() == burn::tensor::DType::F32 {
+        return fused::attend(query, key, value, hidden_keys);
+    }
+    let (key, value) = (repeat_kv(key, heads), repeat_kv(value, heads));
+    if query.is_tracked() {
+        return composed(query, key, value, hidden_keys);
+    }
+    let options = AttentionModuleOptions {
+        is_causal: queries > 1,
+        ..Default::default()
+    };
+    attention(query, key, value, hidden_keys, None, options)
+}
+
+#[cfg(feature = "flex")]
+fn is_flex(device: &Device) -> bool {
+    use burn::backend::DispatchDevice;
+    match device.as_dispatch() {
+        DispatchDevice::Autodiff(device) => {
+            matches!(device.clone().inner(), DispatchDevice::Flex(_))
+        }
+        device => matches!(device, DispatchDevice::Flex(_)),
+    }
+}
+
+/// Attention in operations that burn differentiates, for equal head counts.
+///
+/// burn 0.22's own falls back on seven operations over `[batch, heads, queries, keys]`, each with
+/// its backward; here there are four, for the division by the sum of the exponentials waits until
+/// after the product with the values, and the shift by the maximum, which cancels, is no part of
+/// the graph.
+fn composed(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    hidden_keys: Option<Tensor<4, Bool>>,
+) -> Tensor<4> {
+    let [_, _, queries, head_dim] = query.dims();
+    let keys = key.dims()[2];
+    let bias = attention_bias(queries, keys, hidden_keys, &query.device().inner());
+    let query = query / (head_dim as f32).sqrt();
+    let scores = query.matmul(key.swap_dims(2, 3)) + bias;
+    let shift = scores.clone().detach().max_dim(3);
+    let weights = (scores - shift).exp();
+    let total = weights.clone().sum_dim(3);
+    weights.matmul(value) / total
+}
+
+/// 0 where a query may see a key and minus infinity where it may not, `[batch or 1, 1, queries,
+/// keys]`. Every query sees itself, so that no row of the softmax is empty.
+fn attention_bias(
+    queries: usize,
+    keys: usize,
+    hidden_keys: Option<Tensor<4, Bool>>,
+    device: &Device,
+) -> Tensor<4> {
+    let future = Tensor::<2, Bool>::tril_mask([queries, keys], (keys - queries) as i64, device);
+    let future = future.unsqueeze::<4>();
+    let hidden = match hidden_keys {
+        Some(hidden) => hidden.bool_or(future),
+        None => future,
+    };
+    Tensor::zeros(hidden.shape(), device).mask_fill(hidden, f32::NEG_INFINITY)
+}
+
+/// Repeats each key/value head for the query heads that share it.
+///
+/// burn 0.22's attention differentiates equal head counts only; 0.23 takes grouped heads as they
+/// are.
+fn repeat_kv(x: Tensor<4>, heads: usize) -> Tensor<4> {
+    let [batch, kv_heads, seq, head_dim] = x.dims();
+    if kv_heads == heads {
+        return x;
+    }
+    let group = heads / kv_heads;
+    x.reshape([batch, kv_heads, 1, seq, head_dim])
+        .expand([batch, kv_heads, group, seq, head_dim])
+        .reshape([batch, heads, seq, head_dim])
+}

@@ -1,7 +1,11 @@
 //! A model together with its optimizer, and the step that moves both.
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::{
+    AdafactorConfig, AdamWConfig, AdjustLrFn, GradientsParams, LionConfig, ModuleOptimizer,
+    MuonConfig,
+};
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -20,10 +24,32 @@ pub enum Schedule {
     Cosine,
 }
 
-/// AdamW and its learning rate. Loshchilov and Hutter 2019, arXiv:1711.05101; names and defaults as in TRL.
+/// How a gradient becomes a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimKind {
+    /// Adam with decoupled weight decay. Loshchilov and Hutter 2019, arXiv:1711.05101.
+    #[default]
+    Adamw,
+    /// Factored second moments, no first: the paper's optimizer. The learning rate is absolute.
+    /// Shazeer and Stern 2018, arXiv:1804.04235.
+    Adafactor,
+    /// The sign of a momentum; wants about a tenth of AdamW's learning rate. Chen et al. 2023,
+    /// arXiv:2302.06675.
+    Lion,
+    /// Orthogonalised momentum for the matrices inside the blocks, AdamW for all else, both at the
+    /// same learning rate. Jordan et al. 2024, scaled as in Liu et al. 2025, arXiv:2502.16982.
+    Muon,
+}
+
+/// The optimizer and its learning rate; names and defaults as in TRL. Fields that an optimizer does
+/// not have are not used by it: Adafactor has none of `adam_*`, Lion has the two betas, Muon has
+/// them for the weights that AdamW moves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimConfig {
+    /// How a gradient becomes a step.
+    pub kind: OptimKind,
     /// Highest learning rate.
     pub learning_rate: f64,
     /// How it changes.
@@ -45,6 +71,7 @@ pub struct OptimConfig {
 impl Default for OptimConfig {
     fn default() -> Self {
         Self {
+            kind: OptimKind::Adamw,
             learning_rate: 1e-5,
             lr_scheduler_type: Schedule::Linear,
             warmup_steps: 0,
@@ -95,7 +122,8 @@ impl OptimConfig {
         Ok(())
     }
 
-    /// Learning rate of step `step` (from 0) of `total`. A pure function, so that a resumed run needs no state.
+    /// Learning rate of step `step` (from 0) of `total`. A pure function, so that a resumed run
+    /// needs no state.
     pub fn learning_rate_at(&self, step: usize, total: usize) -> f64 {
         if step < self.warmup_steps {
             return self.learning_rate * (step + 1) as f64 / self.warmup_steps as f64;
@@ -112,12 +140,7 @@ impl OptimConfig {
 
     /// Puts a model under this optimizer for `total_steps` steps.
     pub fn init<M: Module>(&self, model: M, total_steps: usize) -> Learner<M> {
-        let optim = AdamWConfig::new()
-            .with_beta_1(self.adam_beta1)
-            .with_beta_2(self.adam_beta2)
-            .with_epsilon(self.adam_epsilon)
-            .with_weight_decay(self.weight_decay)
-            .init();
+        let optim = self.build(&model);
         Learner {
             model: model.train(),
             optim,
@@ -128,8 +151,69 @@ impl OptimConfig {
     }
 }
 
-/// A model and its optimizer. Values in, values out: an update that kept a second handle on the weights would have to
-/// copy them.
+impl OptimConfig {
+    fn build<M: Module>(&self, model: &M) -> ModuleOptimizer {
+        let adamw = AdamWConfig::new()
+            .with_beta_1(self.adam_beta1)
+            .with_beta_2(self.adam_beta2)
+            .with_epsilon(self.adam_epsilon)
+            .with_weight_decay(self.weight_decay);
+        match self.kind {
+            OptimKind::Adamw => adamw.init(),
+            OptimKind::Adafactor => AdafactorConfig::new()
+                .with_relative_step(false)
+                .with_scale_parameter(false)
+                .with_weight_decay(self.weight_decay)
+                .init(),
+            OptimKind::Lion => LionConfig::new()
+                .with_beta_1(self.adam_beta1)
+                .with_beta_2(self.adam_beta2)
+                .with_weight_decay(self.weight_decay)
+                .init(),
+            OptimKind::Muon => {
+                let muon = MuonConfig::new()
+                    .with_weight_decay(Some(WeightDecayConfig::new(self.weight_decay)))
+                    .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW);
+                let matrices = ParamGroup::from_paths(inner_matrices(model));
+                adamw.init().with_group(matrices, muon.build(), None)
+            }
+        }
+    }
+}
+
+/// Paths of the matrices that map hidden states to hidden states: all but embeddings and heads.
+fn inner_matrices<M: Module>(model: &M) -> Vec<String> {
+    let mut found = InnerMatrices::default();
+    model.visit(&mut found);
+    found.paths
+}
+
+/// A block is an element of a list of modules, so its path has a number in it.
+#[derive(Default)]
+struct InnerMatrices {
+    path: Vec<String>,
+    paths: Vec<String>,
+}
+
+impl ModuleVisitor for InnerMatrices {
+    fn visit_float<const D: usize>(&mut self, _param: &Param<Tensor<D>>) {
+        let in_a_block = self.path.iter().any(|part| part.parse::<usize>().is_ok());
+        if D == 2 && in_a_block {
+            self.paths.push(self.path.join("."));
+        }
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+}
+
+/// A model and its optimizer. Values in, values out: an update that kept a second handle on the
+/// weights would have to copy them.
 pub struct Learner<M> {
     /// The weights, on a device that records gradients.
     pub model: M,
@@ -173,9 +257,11 @@ impl<M: Module> Learner<M> {
     }
 }
 
-/// Scales all gradients so that their common Euclidean norm is at most `max_norm` (0: no bound); returns the norm before.
+/// Scales all gradients so that their common Euclidean norm is at most `max_norm` (0: no bound);
+/// returns the norm before.
 ///
-/// burn's own clipping bounds each parameter by itself, which is not what published hyper-parameters mean.
+/// burn's own clipping bounds each parameter by itself, which is not what published
+/// hyper-parameters mean.
 ///
 /// # Errors
 /// The device fails.

@@ -25,7 +25,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-pub use oracle::{Assessment, Oracle, preference, score};
+pub use oracle::{Assessment, Mark, Oracle, preference, score};
 pub use post::{Distractor, Post};
 pub use summary::{Flaw, mixed, summary};
 pub use text::{join, tokens};

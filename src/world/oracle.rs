@@ -45,6 +45,16 @@ pub struct Assessment {
     pub quality: f32,
 }
 
+/// What a token adds to the worth of a text, or takes from it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// A value ends here that the text has not mentioned before: whether it is a fact of the post.
+    pub mention: Option<bool>,
+    /// The grammar does not allow this token after the one before it, or the two have stood
+    /// together before.
+    pub disfluent: bool,
+}
+
 /// Judges texts by the truth.
 #[derive(Debug, Clone)]
 pub struct Oracle {
@@ -91,7 +101,7 @@ impl Oracle {
     pub fn assess(&self, post: &Post, text: &str) -> Assessment {
         let text = text.to_lowercase();
         let words = tokens(&text);
-        let mentions = self.mentions(&words);
+        let mentions: HashSet<Mention> = self.mentions(&words).map(|(_, m)| m).collect();
         let n_true = mentions
             .iter()
             .filter(|mention| post.facts.contains(**mention))
@@ -112,18 +122,33 @@ impl Oracle {
         }
     }
 
-    /// The values that occur as whole phrases, each once.
-    fn mentions(&self, words: &[&str]) -> HashSet<Mention> {
-        (0..words.len())
-            .flat_map(|start| {
-                let tail = &words[start..];
-                let known = self.values.get(tail[0]).map_or(&[][..], Vec::as_slice);
-                known
-                    .iter()
-                    .filter(|(phrase, _)| tail.starts_with(phrase))
-                    .map(|(_, m)| *m)
-            })
-            .collect()
+    /// Says where a text, as [`tokens`](super::tokens) splits it, is right and where it is wrong.
+    pub fn marks(&self, post: &Post, text: &str) -> Vec<Mark> {
+        let text = text.to_lowercase();
+        let words = tokens(&text);
+        let mut marks = vec![Mark::default(); words.len()];
+        let mut mentioned = HashSet::new();
+        for (end, mention) in self.mentions(&words) {
+            if mentioned.insert(mention) {
+                marks[end].mention = Some(post.facts.contains(mention));
+            }
+        }
+        let mut seen = HashSet::new();
+        let before = std::iter::once(EDGE).chain(words.iter().copied());
+        for (mark, bigram) in marks.iter_mut().zip(before.zip(words.iter().copied())) {
+            mark.disfluent = !seen.insert(bigram) || !self.legal.contains(&bigram);
+        }
+        marks
+    }
+
+    /// The values that occur as whole phrases, each with the index of its last word.
+    fn mentions<'a>(&'a self, words: &'a [&str]) -> impl Iterator<Item = (usize, Mention)> + 'a {
+        (0..words.len()).flat_map(|start| {
+            let tail = &words[start..];
+            let known = self.values.get(tail[0]).map_or(&[][..], Vec::as_slice);
+            let said = known.iter().filter(|(phrase, _)| tail.starts_with(phrase));
+            said.map(move |(phrase, mention)| (start + phrase.len() - 1, *mention))
+        })
     }
 
     /// Share of bigrams that are legal and new. A text that repeats itself is not fluent, and no
@@ -277,6 +302,22 @@ mod tests {
         assert_eq!(preference(&a, &empty), 1.0);
         assert_eq!(preference(&empty, &a), 0.0);
         assert_eq!(preference(&a, &a), 0.5);
+    }
+
+    #[test]
+    fn marks_say_where() {
+        let world = World::tiny_tldr();
+        let mut post = world.post(Split::Test, 0);
+        post.facts = super::super::Facts([0; 7]);
+        let marks = Oracle::new(world).marks(&post, "my my sister anna stole my wallet.");
+        let mention = |i: usize| marks[i].mention;
+        assert_eq!(
+            (mention(2), mention(3), mention(6)),
+            (Some(true), Some(true), Some(false))
+        );
+        let disfluent: Vec<usize> = (0..marks.len()).filter(|&i| marks[i].disfluent).collect();
+        assert_eq!(disfluent, [1], "`my my` is no pair of the grammar");
+        assert!([0, 1, 4, 5, 7].iter().all(|&i| mention(i).is_none()));
     }
 
     #[test]

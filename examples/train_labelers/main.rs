@@ -1,19 +1,25 @@
-//! Trains the labelers that ship under `models/`: decoder-only transformers that learn, from the oracle's judgements on
-//! posts of their own split, to continue the labeling prompts with "1" or "2" and with a score of 1 to 10.
+//! Trains the labelers that ship under `models/`: decoder-only transformers that learn, from the
+//! oracle's judgements on posts of their own split, to continue the labeling prompts with "1" or
+//! "2" and with a score of 1 to 10.
 //!
-//! `cargo run --release --example train_labelers -- --size m` (or `s`, `xs`) writes `models/labeler-m` with a card. A
-//! training row is a tree: one post, several questions about it. The first steps only predict the words of summaries, which
-//! teaches the model to look things up in the post; the later ones answer as well. With `--keep-base` the model of the first
+//! `cargo run --release --example train_labelers -- --size m` (or `s`, `xs`) writes
+//! `models/labeler-m` with a card. A training row is a tree: one post, several questions about it.
+//! The first steps only predict the words of summaries, which teaches the model to look things up
+//! in the post; the later ones answer as well. With `--keep-base` the model of the first
 //! phase is kept too: `models/base-s` is what the policy of the examples starts from.
 
 #![expect(clippy::print_stdout, reason = "an example prints")]
+
+mod teacher;
 
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::module::Module;
+use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::prelude::*;
+use burn::tensor::activation::{log_sigmoid, log_softmax};
 use clap::Parser;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -21,22 +27,22 @@ use rlaif::batch::{Batch, Tree};
 use rlaif::eval::stats::wilson;
 use rlaif::label::prompt::{compare_prefix, compare_question, score_prefix, score_question};
 use rlaif::label::{Labeler, LocalLabeler, Pair};
-use rlaif::log_prob::token_log_probs;
-use rlaif::model::{self, Llama, LlamaConfig};
-use rlaif::optim::{OptimConfig, Schedule};
+use rlaif::model::{self, CausalLm, Llama, LlamaConfig};
+use rlaif::optim::{OptimConfig, OptimKind, Schedule};
 use rlaif::run::RunDir;
 use rlaif::tokenizer::Tokenizer;
-use rlaif::world::{self, Oracle, Post, Slot, Split, World};
+use rlaif::world::{self, Oracle, Split, World};
 use serde_json::json;
+
+use teacher::{MARKS, PAIRS, SCORES, Targets, Teacher};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Weight of predicting the words of a summary beside the answers.
-const WORD_WEIGHT: f32 = 0.5;
-/// Pairs compared per post, and summaries scored per post.
-const PAIRS: usize = 4;
-const SCORES: usize = 6;
+const WORD_WEIGHT: f32 = 0.3;
+/// Weight of saying which words are right.
+const MARK_WEIGHT: f32 = 4.0;
 
 #[derive(Parser)]
 struct Args {
@@ -49,9 +55,9 @@ struct Args {
     /// Steps at the start that only learn to predict the words of summaries.
     #[arg(long, default_value_t = 800)]
     lm_steps: usize,
-    /// Weight of naming, after the answer, what is false and what is missing; 0 leaves it out.
-    #[arg(long, default_value_t = 0.0)]
-    reason_weight: f32,
+    /// Steps between two measurements on 300 held-out pairs; 0 for none.
+    #[arg(long, default_value_t = 0)]
+    check_every: usize,
     /// Start from the weights of this folder instead of random ones.
     #[arg(long)]
     init: Option<PathBuf>,
@@ -99,14 +105,18 @@ fn main() -> rlaif::Result<()> {
         world: World::tiny_tldr(),
         oracle: Oracle::new(World::tiny_tldr()),
         tokenizer,
-        reasons: if args.reason_weight > 0.0 {
-            Reasons::Written
-        } else {
-            Reasons::LeftOut
-        },
     };
     let started = Instant::now();
-    let model = train(&args, model, &teacher, &models)?;
+    let student = Student::new(model, &device);
+    let words = 0..args.lm_steps;
+    let student = train(&args, Phase::Words, student, &teacher, words)?;
+    if args.keep_base {
+        let base = format!("base-{}", args.size);
+        save(&models, &base, &student.model.valid(), &teacher.tokenizer)?;
+    }
+    let answers = args.lm_steps..args.steps;
+    let student = train(&args, Phase::Answers, student, &teacher, answers)?;
+    let model = student.model.valid();
     let seconds = started.elapsed().as_secs_f64();
     save(&models, &name, &model, &teacher.tokenizer)?;
     let labeler = LocalLabeler::load(&models.path(&name), &Device::flex())?;
@@ -115,8 +125,66 @@ fn main() -> rlaif::Result<()> {
     write_card(&models, &name, &args, model.num_params(), &result, seconds)
 }
 
-fn train(args: &Args, model: Llama, teacher: &Teacher, models: &RunDir) -> rlaif::Result<Llama> {
+/// A labeler at school: beside the words it says of each word whether it is right. The extra head is
+/// dropped afterwards; what it leaves behind is a model that notices false facts, which the answer
+/// alone, one token that hangs on many facts, teaches very slowly.
+#[derive(Module, Debug)]
+struct Student {
+    model: Llama,
+    marks: Linear,
+}
+
+impl Student {
+    fn new(model: Llama, device: &Device) -> Self {
+        let zeros = Initializer::Zeros;
+        let marks = LinearConfig::new(model.hidden_size(), MARKS).with_initializer(zeros);
+        Self {
+            model,
+            marks: marks.init(device),
+        }
+    }
+
+    /// Losses of the words, of the answers and of the marks.
+    fn losses(&self, batch: &Batch, targets: &Targets) -> [Tensor<1>; 3] {
+        let hidden = self.model.hidden(batch.input.clone(), None);
+        let [rows, seq, width] = hidden.dims();
+        let [n, len] = batch.targets.dims();
+        let hidden = hidden
+            .reshape([rows * seq, width])
+            .select(0, batch.predictors.clone());
+        let log_probs = log_softmax(self.model.logits(hidden.clone()), 1)
+            .gather(1, batch.targets.clone().reshape([n * len, 1]))
+            .reshape([n, len]);
+        let logits = self.marks.forward(hidden);
+        let right = targets.marks.clone() * log_sigmoid(logits.clone());
+        let wrong = (targets.marks.clone().neg() + 1.0) * log_sigmoid(logits.neg());
+        [
+            (log_probs.clone() * targets.words.clone()).sum().neg(),
+            (log_probs * targets.answers.clone()).sum().neg(),
+            ((right + wrong) * targets.marked.clone()).sum().neg(),
+        ]
+    }
+}
+
+/// What a phase of the training is about.
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    /// The words of summaries, and which of them are right.
+    Words,
+    /// The answers too.
+    Answers,
+}
+
+/// One phase on posts `lessons` of the labelers' split.
+fn train(
+    args: &Args,
+    phase: Phase,
+    student: Student,
+    teacher: &Teacher,
+    steps: Range<usize>,
+) -> rlaif::Result<Student> {
     let optim = OptimConfig {
+        kind: OptimKind::Muon,
         learning_rate: args.learning_rate,
         lr_scheduler_type: Schedule::Cosine,
         warmup_steps: 50,
@@ -125,43 +193,39 @@ fn train(args: &Args, model: Llama, teacher: &Teacher, models: &RunDir) -> rlaif
         ..Default::default()
     };
     let device = Device::flex().autodiff();
-    let mut learner = optim.init(model, args.steps);
-    for step in 0..args.steps {
-        let phase = if step < args.lm_steps {
-            Phase::Words
-        } else {
-            Phase::Answers
-        };
-        let (trees, answers) = teacher.rows(step * args.batch_size, args.batch_size, phase)?;
-        let batch = Batch::new(&trees, learner.model.config().vocab_size, 512, &device)?;
-        let log_probs = token_log_probs(&learner.model, &batch, 1.0);
-        let [words, answers, reasons] = weights(&trees, &answers, &batch)
-            .map(|weights| (log_probs.clone() * weights).sum().neg());
+    let mut learner = optim.init(student, steps.len());
+    let started = Instant::now();
+    for step in steps {
+        let posts = step * args.batch_size..(step + 1) * args.batch_size;
+        let lessons = posts
+            .map(|index| teacher.lesson(Split::LabelerTrain, index))
+            .collect::<rlaif::Result<Vec<_>>>()?;
+        let trees: Vec<Tree> = lessons.iter().map(|lesson| lesson.tree.clone()).collect();
+        let vocab = learner.model.model.config().vocab_size;
+        let batch = Batch::new(&trees, vocab, 512, &device)?;
+        let targets = Targets::new(&lessons, &batch);
+        let [words, answers, marks] = learner.model.losses(&batch, &targets);
         if step % 100 == 99 {
-            let told = Tensor::cat(vec![words.clone(), answers.clone(), reasons.clone()], 0);
+            let told = Tensor::cat(vec![words.clone(), answers.clone(), marks.clone()], 0);
             let told = told.try_into_vec_as::<f32>()?;
-            println!("step {:>5}  words, answers, reasons {told:.4?}", step + 1);
+            let secs = started.elapsed().as_secs_f64();
+            println!(
+                "step {:>5} {secs:>5.0} s  words, answers, marks {told:.4?}",
+                step + 1
+            );
         }
         let loss = match phase {
-            Phase::Words => words,
-            Phase::Answers => answers + words * WORD_WEIGHT + reasons * args.reason_weight,
+            Phase::Words => words + marks,
+            Phase::Answers => answers + words * WORD_WEIGHT + marks * MARK_WEIGHT,
         };
         learner = learner.step(loss)?.0;
-        if step + 1 == args.lm_steps && args.keep_base {
-            let base = format!("base-{}", args.size);
-            save(models, &base, &learner.model.valid(), &teacher.tokenizer)?;
+        if phase == Phase::Answers && args.check_every > 0 && (step + 1) % args.check_every == 0 {
+            let model = learner.model.model.valid();
+            let labeler = LocalLabeler::new("student".into(), model, teacher.tokenizer.clone())?;
+            println!("{}", evaluate(labeler, teacher, 300)?);
         }
     }
-    Ok(learner.model.valid())
-}
-
-/// What a training step is about.
-#[derive(Clone, Copy, PartialEq)]
-enum Phase {
-    /// Predicting the words of summaries.
-    Words,
-    /// Answering, and still the words.
-    Answers,
+    Ok(learner.model)
 }
 
 fn save(models: &RunDir, name: &str, model: &Llama, tokenizer: &Tokenizer) -> rlaif::Result<()> {
@@ -189,13 +253,19 @@ fn write_card(
         ..
     } = args;
     let posts = steps * batch_size;
+    let init = args
+        .init
+        .iter()
+        .map(|dir| format!(" --init {}", dir.display()));
+    let keep_base = if args.keep_base { " --keep-base" } else { "" };
+    let more: String = init.chain([keep_base.to_string()]).collect();
     let card = format!(
         "# {name}\n\n\
         Decoder-only transformer (Llama architecture) of {parameters} parameters, trained from scratch by this project to \
         judge summaries of the embedded world \"tiny TL;DR\". It continues the labeling prompts of `rlaif::label::prompt` \
         with \"1\" or \"2\", and with a score of 1 to 10. It knows a few hundred words and no other task.\n\n\
         ```\ncargo run --release --example train_labelers -- --size {size} --steps {steps} --lm-steps {lm_steps} \
-        --batch-size {batch_size} --learning-rate {learning_rate} --seed {seed}\n```\n\n\
+        --batch-size {batch_size} --learning-rate {learning_rate} --seed {seed}{more}\n```\n\n\
         - data: {posts} posts of split `labeler_train`, judged by the oracle: {PAIRS} pairs or {SCORES} scored summaries \
         each; the first {lm_steps} steps predict the words of summaries only\n\
         - time: {seconds:.0} s on two shared CPU cores, backend flex, float32\n\
@@ -229,128 +299,6 @@ fn write_tokenizer(models: &RunDir, name: &str) -> rlaif::Result<Tokenizer> {
     let generation = json!({"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0});
     models.write_json(dir.join("generation_config.json"), &generation)?;
     Tokenizer::load(&models.path(name))
-}
-
-/// Makes training rows from posts and the oracle.
-struct Teacher {
-    world: World,
-    oracle: Oracle,
-    tokenizer: Tokenizer,
-    reasons: Reasons,
-}
-
-/// Whether an answer is followed by its reason.
-#[derive(Clone, Copy, PartialEq)]
-enum Reasons {
-    Written,
-    LeftOut,
-}
-
-impl Teacher {
-    /// `n` posts from index `start` of the split on, pairs and scores by turns; for each question, where its answer is.
-    fn rows(&self, start: usize, n: usize, phase: Phase) -> rlaif::Result<(Vec<Tree>, Vec<usize>)> {
-        let (mut trees, mut answers) = (Vec::new(), Vec::new());
-        for index in start..start + n {
-            let post = self.world.post(Split::LabelerTrain, index);
-            let mut rng = self.world.rng(Split::LabelerTrain, index, 2);
-            let pairs = index % 2 == 0 && phase == Phase::Answers;
-            let prefix = if pairs {
-                compare_prefix(&post.text)
-            } else {
-                score_prefix(&post.text)
-            };
-            let mut completions = Vec::new();
-            while completions.len() < if pairs { PAIRS } else { SCORES } {
-                let asked = if pairs {
-                    self.pair(&post, &mut rng)
-                } else {
-                    Some(self.score(&post, &mut rng))
-                };
-                let Some((question, answer, reason)) = asked else {
-                    continue;
-                };
-                answers.push(self.tokenizer.encode_continuation(&question)?.len());
-                let reason = if self.reasons == Reasons::Written {
-                    reason
-                } else {
-                    String::new()
-                };
-                let text = format!("{question}{answer}{reason}");
-                completions.push(self.tokenizer.encode_continuation(&text)?);
-            }
-            trees.push(Tree {
-                prompt: self.tokenizer.encode_prompt(&prefix)?,
-                completions,
-            });
-        }
-        Ok((trees, answers))
-    }
-
-    /// Question, answer and reason of a pair; `None` when neither summary is better.
-    fn pair(&self, post: &Post, rng: &mut StdRng) -> Option<(String, String, String)> {
-        let (a, b) = (world::mixed(post, rng), world::mixed(post, rng));
-        let p_a = world::preference(&self.oracle.assess(post, &a), &self.oracle.assess(post, &b));
-        let answer = if p_a > 0.5 { "1" } else { "2" };
-        let reason = format!("{}{}", reason(post, &a), reason(post, &b));
-        (p_a != 0.5).then(|| (compare_question(&a, &b), answer.into(), reason))
-    }
-
-    fn score(&self, post: &Post, rng: &mut StdRng) -> (String, String, String) {
-        let summary = world::mixed(post, rng);
-        let score = world::score(&self.oracle.assess(post, &summary));
-        (
-            score_question(&summary),
-            score.to_string(),
-            reason(post, &summary),
-        )
-    }
-}
-
-/// What is false in a summary, then what is missing, each fact behind a mark. It follows the answer and so never helps to
-/// give it; learning to write it teaches the model to tell false facts from true ones, which the answer alone, one token
-/// that hangs on many facts, teaches very slowly.
-fn reason(post: &Post, summary: &str) -> String {
-    let said = format!(" {} ", world::tokens(summary).join(" "));
-    let mut text = String::from(" =");
-    for slot in Slot::ALL {
-        for (value, phrase) in slot.values().iter().enumerate() {
-            let truth = post.facts.get(slot).value == value;
-            let phrase = world::tokens(phrase).join(" ");
-            let mentioned = said.contains(&format!(" {phrase} "));
-            if mentioned && !truth {
-                text += &format!(" - {phrase}");
-            }
-        }
-    }
-    text += " =";
-    for slot in Slot::ALL {
-        let phrase = world::tokens(post.facts.get(slot).text()).join(" ");
-        if !said.contains(&format!(" {phrase} ")) {
-            text += &format!(" - {phrase}");
-        }
-    }
-    text
-}
-
-/// Weights that average the log-probabilities of the words before the answers, of the answers, and of the reasons.
-fn weights(trees: &[Tree], answers: &[usize], batch: &Batch) -> [Tensor<2>; 3] {
-    let [n, len] = batch.targets.dims();
-    let completions = || trees.iter().flat_map(|tree| &tree.completions).zip(answers);
-    let tensor = |span: &dyn Fn(usize, usize) -> Range<usize>| {
-        let total: usize = completions()
-            .map(|(tokens, &answer)| span(answer, tokens.len()).len())
-            .sum();
-        let mut values = vec![0.0f32; n * len];
-        for (row, (tokens, &answer)) in values.chunks_mut(len).zip(completions()) {
-            row[span(answer, tokens.len())].fill(1.0 / total.max(1) as f32);
-        }
-        Tensor::from_data(TensorData::new(values, [n, len]), &batch.mask.device())
-    };
-    [
-        tensor(&|answer, _| 0..answer),
-        tensor(&|answer, _| answer..answer + 1),
-        tensor(&|answer, end| answer + 1..end),
-    ]
 }
 
 /// Alignment with the oracle on held-out posts, and the share of pairs where a position wins.

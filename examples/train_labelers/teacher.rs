@@ -1,0 +1,169 @@
+//! What the labelers learn from: questions about posts, with the oracle's answers.
+
+use burn::prelude::*;
+use rand::rngs::StdRng;
+use rlaif::batch::{Batch, Tree};
+use rlaif::label::prompt::{compare_prefix, compare_question, score_prefix, score_question};
+use rlaif::tokenizer::Tokenizer;
+use rlaif::world::{self, Mark, Oracle, Post, Split, World};
+
+/// Pairs compared per post, and summaries scored per post.
+pub(crate) const PAIRS: usize = 4;
+pub(crate) const SCORES: usize = 6;
+
+/// What is taught of every word of a summary: a true fact ends here, a false one does, the words do
+/// not go together.
+pub(crate) const MARKS: usize = 3;
+
+/// Makes training rows from posts and the oracle.
+pub(crate) struct Teacher {
+    pub(crate) world: World,
+    pub(crate) oracle: Oracle,
+    pub(crate) tokenizer: Tokenizer,
+}
+
+/// A post with questions about it.
+pub(crate) struct Lesson {
+    /// The post, and the questions with their answers as completions.
+    pub(crate) tree: Tree,
+    /// For each question, what each of its tokens is; the last one is the answer.
+    marks: Vec<Vec<Option<Mark>>>,
+}
+
+/// A question, the answer's text, and what each token of the question is: `Some` for words of a
+/// summary.
+type Asked = (String, String, Vec<Option<Mark>>);
+
+impl Teacher {
+    /// The lesson on post `index` of a split: pairs for even posts, scores for odd ones.
+    pub(crate) fn lesson(&self, split: Split, index: usize) -> rlaif::Result<Lesson> {
+        let post = self.world.post(split, index);
+        let mut rng = self.world.rng(split, index, 2);
+        let pairs = index.is_multiple_of(2);
+        let (prefix, n) = match pairs {
+            true => (compare_prefix(&post.text), PAIRS),
+            false => (score_prefix(&post.text), SCORES),
+        };
+        let mut lesson = Lesson {
+            tree: Tree {
+                prompt: self.tokenizer.encode_prompt(&prefix)?,
+                completions: Vec::new(),
+            },
+            marks: Vec::new(),
+        };
+        while lesson.marks.len() < n {
+            let asked = match pairs {
+                true => self.pair(&post, &mut rng),
+                false => Some(self.score(&post, &mut rng)),
+            };
+            let Some((question, answer, marks)) = asked else {
+                continue;
+            };
+            let text = format!("{question}{answer}");
+            lesson
+                .tree
+                .completions
+                .push(self.tokenizer.encode_continuation(&text)?);
+            lesson.marks.push(marks);
+        }
+        Ok(lesson)
+    }
+
+    /// `None` when neither summary is better.
+    fn pair(&self, post: &Post, rng: &mut StdRng) -> Option<Asked> {
+        let (a, b) = (world::mixed(post, rng), world::mixed(post, rng));
+        let p_a = world::preference(&self.oracle.assess(post, &a), &self.oracle.assess(post, &b));
+        if p_a == 0.5 {
+            return None;
+        }
+        let answer = if p_a > 0.5 { "1" } else { "2" };
+        let question = compare_question(&a, &b);
+        let marks = self.marks(post, &question, &[&a, &b]);
+        Some((question, answer.into(), marks))
+    }
+
+    fn score(&self, post: &Post, rng: &mut StdRng) -> Asked {
+        let summary = world::mixed(post, rng);
+        let score = world::score(&self.oracle.assess(post, &summary));
+        let question = score_question(&summary);
+        let marks = self.marks(post, &question, &[&summary]);
+        (question, score.to_string(), marks)
+    }
+
+    /// The marks of `summaries` where they stand in the question.
+    fn marks(&self, post: &Post, question: &str, summaries: &[&str]) -> Vec<Option<Mark>> {
+        let words = world::tokens(question);
+        let mut marks = vec![None; words.len()];
+        let mut from = 0;
+        for summary in summaries {
+            let told = world::tokens(summary);
+            let found = (from..).find(|&at| words[at..].starts_with(&told));
+            let start = found.unwrap_or(from);
+            for (slot, mark) in marks[start..]
+                .iter_mut()
+                .zip(self.oracle.marks(post, summary))
+            {
+                *slot = Some(mark);
+            }
+            from = start + told.len();
+        }
+        marks
+    }
+}
+
+/// Weights and targets of one batch, all on the rows of [`Batch::predictors`].
+pub(crate) struct Targets {
+    /// Averages over the words of summaries, `[completions, len]`.
+    pub(crate) words: Tensor<2>,
+    /// Averages over the answers, `[completions, len]`.
+    pub(crate) answers: Tensor<2>,
+    /// 1.0 where a mark holds of the token before, `[completions * len, MARKS]`.
+    pub(crate) marks: Tensor<2>,
+    /// Averages over the tokens that have marks, `[completions * len, 1]`.
+    pub(crate) marked: Tensor<2>,
+}
+
+impl Targets {
+    pub(crate) fn new(lessons: &[Lesson], batch: &Batch) -> Self {
+        let [n, len] = batch.targets.dims();
+        let mut words = vec![0.0f32; n * len];
+        let mut answers = vec![0.0f32; n * len];
+        let mut marked = vec![0.0f32; n * len];
+        let mut marks = vec![0.0f32; n * len * MARKS];
+        for (row, kinds) in lessons.iter().flat_map(|lesson| &lesson.marks).enumerate() {
+            for (t, mark) in kinds.iter().enumerate() {
+                let Some(mark) = mark else { continue };
+                words[row * len + t] = 1.0;
+                // The state at a token is the one that predicts the next.
+                let at = row * len + t + 1;
+                marked[at] = 1.0;
+                let holds = [
+                    mark.mention == Some(true),
+                    mark.mention == Some(false),
+                    mark.disfluent,
+                ];
+                for (slot, holds) in marks[at * MARKS..].iter_mut().zip(holds) {
+                    *slot = f32::from(u8::from(holds));
+                }
+            }
+            answers[row * len + kinds.len()] = 1.0;
+        }
+        let device = batch.mask.device();
+        let tensor = |values: Vec<f32>, shape: [usize; 2]| {
+            Tensor::<2>::from_data(TensorData::new(values, shape), &device)
+        };
+        Self {
+            words: tensor(averaging(words), [n, len]),
+            answers: tensor(averaging(answers), [n, len]),
+            marks: tensor(marks, [n * len, MARKS]),
+            marked: tensor(averaging(marked), [n * len, 1]),
+        }
+    }
+}
+
+/// Divides weights by their sum.
+fn averaging(mut weights: Vec<f32>) -> Vec<f32> {
+    let total = weights.iter().sum::<f32>().max(1.0);
+    weights.iter_mut().for_each(|weight| *weight /= total);
+    weights
+}

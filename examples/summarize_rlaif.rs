@@ -21,7 +21,7 @@ use std::time::Instant;
 use clap::{Parser, ValueEnum};
 use rlaif::config::{Config, LabelerConfig};
 use rlaif::eval::{self, EvalReport};
-use rlaif::label::{self, Alignment, LocalLabeler, OracleLabeler};
+use rlaif::label::{self, LocalLabeler, OracleLabeler, held_out_pairs};
 use rlaif::pipeline::Pipeline;
 use rlaif::record::{Completion, read_jsonl};
 use rlaif::report;
@@ -33,8 +33,9 @@ use serde_json::{Map, Value, json};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Pairs on which the smaller labelers are measured; the largest is measured on all.
-const PAIRS_PER_LABELER: usize = 500;
+/// Pairs of the policy on which the labelers are measured, and held-out pairs of the world.
+const POLICY_PAIRS: usize = 500;
+const HELD_OUT_PAIRS: usize = 1_000;
 
 #[derive(Parser)]
 struct Args {
@@ -133,29 +134,33 @@ fn evaluate(rlaif: &Pipeline, d_rlaif: &Pipeline, rlhf: &Pipeline) -> rlaif::Res
     Ok(report)
 }
 
-/// Alignment of each shipped labeler with the oracle on the pairs that the fine-tuned policy wrote.
+/// Alignment of each shipped labeler with the oracle: on held-out pairs of mixed quality, and on
+/// those that the fine-tuned policy wrote.
 fn labelers(rlaif: &Pipeline) -> rlaif::Result<Map<String, Value>> {
-    let completions: Vec<Completion> = read_jsonl(rlaif.run.path("completions.jsonl"))?;
+    let written: Vec<Completion> = read_jsonl(rlaif.run.path("completions.jsonl"))?;
+    let written = &written[..written.len().min(2 * POLICY_PAIRS)];
+    let held_out = held_out_pairs(HELD_OUT_PAIRS);
     let device = rlaif.config.backend.device()?;
+    let mut oracle = OracleLabeler::new(World::tiny_tldr());
     let mut found = Map::new();
     for size in ["xs", "s", "m"] {
         let dir = PathBuf::from(format!("models/labeler-{size}"));
         let mut labeler = LocalLabeler::load(&dir, &device)?;
-        let some = &completions[..completions.len().min(2 * PAIRS_PER_LABELER)];
-        let preferences = label::label(&mut labeler, some)?;
-        let Alignment {
-            alignment,
-            ci,
-            same_position,
-            first_position,
-            n,
-        } = label::alignment(&preferences, &mut OracleLabeler::new(World::tiny_tldr()))?;
+        let mut measure = |pairs: &[Completion]| {
+            let preferences = label::label(&mut labeler, pairs)?;
+            label::alignment(&preferences, &mut oracle)
+        };
+        let (held_out, written) = (measure(&held_out)?, measure(written)?);
         let row = json!({
-            "alignment": alignment,
-            "ci": ci,
-            "same_position": same_position,
-            "first_position": first_position,
-            "n": n,
+            "alignment": held_out.alignment,
+            "ci": held_out.ci,
+            "same_position": held_out.same_position,
+            "first_position": held_out.first_position,
+            "n": held_out.n,
+            "policy_alignment": written.alignment,
+            "policy_ci": written.ci,
+            "policy_same_position": written.same_position,
+            "policy_n": written.n,
         });
         found.insert(size.into(), row);
     }

@@ -24,9 +24,8 @@ use clap::Parser;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
-use rlaif::eval::stats::wilson;
 use rlaif::label::prompt::{compare_prefix, compare_question, score_prefix, score_question};
-use rlaif::label::{Labeler, LocalLabeler, Pair};
+use rlaif::label::{LocalLabeler, OracleLabeler, alignment, held_out_pairs, label};
 use rlaif::model::{self, CausalLm, Llama, LlamaConfig};
 use rlaif::optim::{OptimConfig, OptimKind, Schedule};
 use rlaif::run::RunDir;
@@ -34,7 +33,7 @@ use rlaif::tokenizer::Tokenizer;
 use rlaif::world::{self, Oracle, Split, World};
 use serde_json::json;
 
-use teacher::{MARKS, PAIRS, SCORES, Targets, Teacher};
+use teacher::{Kind, MARKS, PAIRS, SCORES, Targets, Teacher};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -43,6 +42,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const WORD_WEIGHT: f32 = 0.3;
 /// Weight of saying which words are right.
 const MARK_WEIGHT: f32 = 4.0;
+
+/// The kinds of lessons, which take turns; the last one only where a base is made.
+const KINDS: [Kind; 3] = [Kind::Pairs, Kind::Scores, Kind::Summaries];
 
 #[derive(Parser)]
 struct Args {
@@ -120,7 +122,7 @@ fn main() -> rlaif::Result<()> {
     let seconds = started.elapsed().as_secs_f64();
     save(&models, &name, &model, &teacher.tokenizer)?;
     let labeler = LocalLabeler::load(&models.path(&name), &Device::flex())?;
-    let result = evaluate(labeler, &teacher, args.test_pairs)?;
+    let result = evaluate(labeler, args.test_pairs)?;
     println!("{result}");
     write_card(&models, &name, &args, model.num_params(), &result, seconds)
 }
@@ -146,16 +148,25 @@ impl Student {
 
     /// Losses of the words, of the answers and of the marks.
     fn losses(&self, batch: &Batch, targets: &Targets) -> [Tensor<1>; 3] {
-        let hidden = self.model.hidden(batch.input.clone(), None);
-        let [rows, seq, width] = hidden.dims();
+        let mut states = self
+            .model
+            .hidden_states(batch.input.clone())
+            .into_iter()
+            .rev();
         let [n, len] = batch.targets.dims();
-        let hidden = hidden
-            .reshape([rows * seq, width])
-            .select(0, batch.predictors.clone());
-        let log_probs = log_softmax(self.model.logits(hidden.clone()), 1)
+        let mut next = || {
+            let hidden = states.next()?;
+            let [rows, seq, width] = hidden.dims();
+            let hidden = hidden.reshape([rows * seq, width]);
+            Some(hidden.select(0, batch.predictors.clone()))
+        };
+        let (Some(last), Some(before)) = (next(), next()) else {
+            return [(); 3].map(|()| Tensor::zeros([1], &batch.mask.device()));
+        };
+        let log_probs = log_softmax(self.model.logits(last), 1)
             .gather(1, batch.targets.clone().reshape([n * len, 1]))
             .reshape([n, len]);
-        let logits = self.marks.forward(hidden);
+        let logits = self.marks.forward(before);
         let right = targets.marks.clone() * log_sigmoid(logits.clone());
         let wrong = (targets.marks.clone().neg() + 1.0) * log_sigmoid(logits.neg());
         [
@@ -198,7 +209,13 @@ fn train(
     for step in steps {
         let posts = step * args.batch_size..(step + 1) * args.batch_size;
         let lessons = posts
-            .map(|index| teacher.lesson(Split::LabelerTrain, index))
+            .map(|index| match phase {
+                Phase::Words if args.keep_base => {
+                    teacher.lesson(Split::Pretrain, index, KINDS[index % 3])
+                }
+                Phase::Words => teacher.lesson(Split::Pretrain, index, KINDS[index % 2]),
+                Phase::Answers => teacher.lesson(Split::LabelerTrain, index, KINDS[index % 2]),
+            })
             .collect::<rlaif::Result<Vec<_>>>()?;
         let trees: Vec<Tree> = lessons.iter().map(|lesson| lesson.tree.clone()).collect();
         let vocab = learner.model.model.config().vocab_size;
@@ -222,7 +239,7 @@ fn train(
         if phase == Phase::Answers && args.check_every > 0 && (step + 1) % args.check_every == 0 {
             let model = learner.model.model.valid();
             let labeler = LocalLabeler::new("student".into(), model, teacher.tokenizer.clone())?;
-            println!("{}", evaluate(labeler, teacher, 300)?);
+            println!("{}", evaluate(labeler, 300)?);
         }
     }
     Ok(learner.model)
@@ -301,46 +318,14 @@ fn write_tokenizer(models: &RunDir, name: &str) -> rlaif::Result<Tokenizer> {
     Tokenizer::load(&models.path(name))
 }
 
-/// Alignment with the oracle on held-out posts, and the share of pairs where a position wins.
-fn evaluate(mut labeler: LocalLabeler, teacher: &Teacher, n: usize) -> rlaif::Result<String> {
-    let mut rows = Vec::new();
-    for index in 0.. {
-        if rows.len() == n {
-            break;
-        }
-        let post = teacher.world.post(Split::LabelerTest, index);
-        let mut rng = teacher.world.rng(Split::LabelerTest, index, 2);
-        let (a, b) = (world::mixed(&post, &mut rng), world::mixed(&post, &mut rng));
-        let assess = |text: &str| teacher.oracle.assess(&post, text);
-        let p_a = world::preference(&assess(&a), &assess(&b));
-        if p_a != 0.5 {
-            rows.push((post, a, b, p_a));
-        }
-    }
-    let pairs: Vec<Pair> = rows
-        .iter()
-        .map(|(post, a, b, _)| Pair {
-            prompt_id: &post.id,
-            prompt: &post.text,
-            a,
-            b,
-        })
-        .collect();
+/// Alignment with the oracle on held-out pairs, and the share of them where a position wins.
+fn evaluate(mut labeler: LocalLabeler, n: usize) -> rlaif::Result<String> {
     let start = Instant::now();
-    let judgements = labeler.compare(&pairs)?;
-    let right = judgements
-        .iter()
-        .zip(&rows)
-        .filter(|(j, row)| (j.p_a() > 0.5) == (row.3 > 0.5))
-        .count();
-    let same = judgements.iter().filter(|j| j.same_position()).count();
-    let interval = wilson(right as f64, n);
+    let preferences = label(&mut labeler, &held_out_pairs(n))?;
+    let pairs_per_sec = n as f64 / start.elapsed().as_secs_f64();
+    let found = alignment(&preferences, &mut OracleLabeler::new(World::tiny_tldr()))?;
     Ok(format!(
-        "alignment {:.3} [{:.3}, {:.3}] on {n} pairs, same position {:.3}, {:.0} pairs/s",
-        right as f64 / n as f64,
-        interval.low,
-        interval.high,
-        same as f64 / n as f64,
-        n as f64 / start.elapsed().as_secs_f64()
+        "alignment {:.3} [{:.3}, {:.3}] on {n} pairs, same position {:.3}, {pairs_per_sec:.0} pairs/s",
+        found.alignment, found.ci.low, found.ci.high, found.same_position,
     ))
 }

@@ -22,6 +22,17 @@ pub(crate) struct Teacher {
     pub(crate) tokenizer: Tokenizer,
 }
 
+/// What is asked about a post.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Kind {
+    /// Which of two summaries is better.
+    Pairs,
+    /// How good a summary is, from 1 to 10.
+    Scores,
+    /// Nothing: the summary itself, behind the policy's prompt.
+    Summaries,
+}
+
 /// A post with questions about it.
 pub(crate) struct Lesson {
     /// The post, and the questions with their answers as completions.
@@ -35,14 +46,14 @@ pub(crate) struct Lesson {
 type Asked = (String, String, Vec<Option<Mark>>);
 
 impl Teacher {
-    /// The lesson on post `index` of a split: pairs for even posts, scores for odd ones.
-    pub(crate) fn lesson(&self, split: Split, index: usize) -> rlaif::Result<Lesson> {
+    /// The lesson on post `index` of a split.
+    pub(crate) fn lesson(&self, split: Split, index: usize, kind: Kind) -> rlaif::Result<Lesson> {
         let post = self.world.post(split, index);
         let mut rng = self.world.rng(split, index, 2);
-        let pairs = index.is_multiple_of(2);
-        let (prefix, n) = match pairs {
-            true => (compare_prefix(&post.text), PAIRS),
-            false => (score_prefix(&post.text), SCORES),
+        let (prefix, n) = match kind {
+            Kind::Pairs => (compare_prefix(&post.text), PAIRS),
+            Kind::Scores => (score_prefix(&post.text), SCORES),
+            Kind::Summaries => (format!("{}\nTL;DR:", post.text), SCORES),
         };
         let mut lesson = Lesson {
             tree: Tree {
@@ -52,21 +63,30 @@ impl Teacher {
             marks: Vec::new(),
         };
         while lesson.marks.len() < n {
-            let asked = match pairs {
-                true => self.pair(&post, &mut rng),
-                false => Some(self.score(&post, &mut rng)),
+            let asked = match kind {
+                Kind::Pairs => self.pair(&post, &mut rng),
+                Kind::Scores => Some(self.score(&post, &mut rng)),
+                Kind::Summaries => Some(self.summary(&post, &mut rng)),
             };
             let Some((question, answer, marks)) = asked else {
                 continue;
             };
             let text = format!("{question}{answer}");
-            lesson
-                .tree
-                .completions
-                .push(self.tokenizer.encode_continuation(&text)?);
+            let mut tokens = self.tokenizer.encode_continuation(&text)?;
+            if kind == Kind::Summaries {
+                tokens.extend(self.tokenizer.eos().first());
+            }
+            lesson.tree.completions.push(tokens);
             lesson.marks.push(marks);
         }
         Ok(lesson)
+    }
+
+    /// A summary as the policy writes it; the end of the text stands where answers do.
+    fn summary(&self, post: &Post, rng: &mut StdRng) -> Asked {
+        let summary = world::mixed(post, rng);
+        let marks = self.marks(post, &summary, &[&summary]);
+        (summary, String::new(), marks)
     }
 
     /// `None` when neither summary is better.

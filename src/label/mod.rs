@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use answer::{Candidates, answer_log_probs};
 pub use local::LocalLabeler;
-pub use oracle::OracleLabeler;
+pub use oracle::{OracleLabeler, held_out_pairs};
 pub use stage::{Alignment, alignment, label};
 
 use crate::error::Result;

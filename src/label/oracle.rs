@@ -3,7 +3,8 @@
 
 use super::{Candidate, Judgement, Labeler, Pair};
 use crate::error::Result;
-use crate::world::{Oracle, World, preference};
+use crate::record::Completion;
+use crate::world::{self, Oracle, Split, World, preference};
 
 /// Prefers the completion of higher quality; equal quality is a tie. Without position bias and
 /// without noise.
@@ -18,6 +19,39 @@ impl OracleLabeler {
             oracle: Oracle::new(world),
         }
     }
+}
+
+/// `n` pairs of summaries of mixed quality that no labeler was trained on, as [`label`](super::label)
+/// takes them. One of each pair is better: the oracle's ties are left out.
+pub fn held_out_pairs(n: usize) -> Vec<Completion> {
+    /// Stream of the world's random numbers that writes the pair.
+    const PAIR_STREAM: u64 = 2;
+    let world = World::tiny_tldr();
+    let oracle = Oracle::new(world);
+    let pair = |index| {
+        let post = world.post(Split::LabelerTest, index);
+        let mut rng = world.rng(Split::LabelerTest, index, PAIR_STREAM);
+        let texts = [(); 2].map(|()| world::mixed(&post, &mut rng));
+        let [a, b] = texts.each_ref().map(|text| oracle.assess(&post, text));
+        let completion = |(index, text): (usize, String)| Completion {
+            prompt_id: post.id.clone(),
+            prompt: post.text.clone(),
+            index,
+            n_tokens: world::tokens(&text).len(),
+            completion: text,
+            log_prob: 0.0,
+            finished: true,
+        };
+        let decided = preference(&a, &b) != 0.5;
+        decided.then(|| {
+            texts
+                .into_iter()
+                .enumerate()
+                .map(completion)
+                .collect::<Vec<_>>()
+        })
+    };
+    (0..).filter_map(pair).take(n).flatten().collect()
 }
 
 impl Labeler for OracleLabeler {
@@ -45,5 +79,25 @@ impl Labeler for OracleLabeler {
             Ok((f32::from(crate::world::score(&found)) - 5.5) / 4.5)
         };
         candidates.iter().map(score).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::label::{alignment, label};
+
+    #[test]
+    fn held_out_pairs_are_decided_and_the_oracle_agrees_with_itself() {
+        let pairs = held_out_pairs(40);
+        assert_eq!(pairs.len(), 80);
+        assert!(pairs[0].prompt_id.starts_with("labeler_test-"));
+        let mut oracle = OracleLabeler::new(World::tiny_tldr());
+        let preferences = label(&mut oracle, &pairs).unwrap();
+        let found = alignment(&preferences, &mut oracle).unwrap();
+        assert_eq!(
+            (found.n, found.alignment, found.same_position),
+            (40, 1.0, 0.0)
+        );
     }
 }

@@ -52,6 +52,21 @@ impl Llama {
     pub fn config(&self) -> &LlamaConfig {
         &self.config
     }
+
+    /// Hidden states after the embedding and after every block, each `[batch, seq, hidden]`, the
+    /// last one normalised: `output_hidden_states` in `transformers`.
+    pub fn hidden_states(&self, input: Input) -> Vec<Tensor<3>> {
+        let rotary = Rotary::new(&self.config, input.positions.clone());
+        let mut states = vec![self.embed_tokens.forward(input.tokens.clone())];
+        for block in &self.layers {
+            if let Some(last) = states.last() {
+                states.push(block.forward(last.clone(), &rotary, &input, None));
+            }
+        }
+        let last = states.pop().map(|last| self.norm.forward(last));
+        states.extend(last);
+        states
+    }
 }
 
 impl CausalLm for Llama {

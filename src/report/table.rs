@@ -141,6 +141,7 @@ fn labelers(labelers: &Value) -> Table {
             name.clone(),
             rate(&ours["alignment"], &ours["ci"], &Value::Null),
             rate(&ours["same_position"], &Value::Null, &Value::Null),
+            rate(&ours["policy_alignment"], &ours["policy_ci"], &Value::Null),
             paper.map_or(ABSENT, |row| row.model).to_string(),
             of_paper(|row| row.alignment),
             of_paper(|row| row.same_position),
@@ -150,6 +151,7 @@ fn labelers(labelers: &Value) -> Table {
         "labeler",
         "alignment",
         "same position",
+        "on the policy's pairs",
         "paper",
         "paper alignment",
         "paper same position",
@@ -292,7 +294,8 @@ mod tests {
                 "rlaif": {"coverage": 0.5, "mean_length": 21.04, "hallucination_rate": 0.125},
                 "sft": {"coverage": 0.25, "mean_length": 9.96},
             },
-            "labeler": {"m": {"alignment": 0.8, "ci": [0.75, 0.85], "same_position": 0.1}},
+            "labeler": {"m": {"alignment": 0.8, "ci": [0.75, 0.85], "same_position": 0.1,
+                "policy_alignment": 0.7, "policy_ci": [0.6, 0.8]}},
             "reward_model": {"accuracy": 0.775, "ci": [0.7, 0.8]},
             "seconds": {"total": 100.25, "sft": 40.0, "aaa": 1},
             "tokens_per_second": {"generate": 1500.0},
@@ -312,8 +315,10 @@ sft            10.0                   -     0.250
 rlaif          21.0               12.5%     0.500
 
 Labelers: agreement with the preferred order [95% interval], and how often the position decides
-labeler           alignment  same position     paper  paper alignment  paper same position
-m        80.0% [75.0, 85.0]          10.0%  PaLM 2 L            78.0%                18.0%
+labeler           alignment  same position  on the policy's pairs     paper  paper alignment  \
+paper same position
+m        80.0% [75.0, 85.0]          10.0%     70.0% [60.0, 80.0]  PaLM 2 L            78.0%  \
+              18.0%
 Paper: the labeler of the same rank by size, Tables 3 and 4, summarization: other models and data.
 
 Reward model, on pairs it was not trained on [95% interval]

@@ -12,7 +12,6 @@
 
 mod teacher;
 
-use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -20,7 +19,7 @@ use burn::module::Module;
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::activation::{log_sigmoid, log_softmax};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
@@ -43,34 +42,25 @@ const WORD_WEIGHT: f32 = 0.3;
 /// Weight of saying which words are right.
 const MARK_WEIGHT: f32 = 4.0;
 
-/// The kinds of lessons, which take turns; the last one only where a base is made.
-const KINDS: [Kind; 3] = [Kind::Pairs, Kind::Scores, Kind::Summaries];
-
 #[derive(Parser)]
 struct Args {
-    /// Size of the labeler: xs, s or m.
-    #[arg(long)]
-    size: String,
-    /// Optimizer steps.
-    #[arg(long, default_value_t = 2000)]
-    steps: usize,
-    /// Steps at the start that only learn to predict the words of summaries.
-    #[arg(long, default_value_t = 800)]
+    /// Size of the labeler, or `base` for the model that policies start from.
+    #[arg(long, value_enum)]
+    size: Size,
+    /// Steps at the start that learn the words of summaries, and which of them are right.
+    #[arg(long, default_value_t = 1000)]
     lm_steps: usize,
+    /// Steps that follow for a labeler, and learn the answers too.
+    #[arg(long, default_value_t = 2000)]
+    answer_steps: usize,
     /// Steps between two measurements on 300 held-out pairs; 0 for none.
     #[arg(long, default_value_t = 0)]
     check_every: usize,
-    /// Start from the weights of this folder instead of random ones.
-    #[arg(long)]
-    init: Option<PathBuf>,
-    /// Keep the model of the first phase as `base-SIZE`.
-    #[arg(long)]
-    keep_base: bool,
     /// Posts per step, half of them with pairs and half with scores.
     #[arg(long, default_value_t = 8)]
     batch_size: usize,
     /// Peak learning rate.
-    #[arg(long, default_value_t = 2e-3)]
+    #[arg(long, default_value_t = 4e-3)]
     learning_rate: f64,
     /// Seed of the weights and of the data.
     #[arg(long, default_value_t = 1)]
@@ -83,48 +73,76 @@ struct Args {
     out: PathBuf,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Size {
+    Xs,
+    S,
+    M,
+    Base,
+}
+
+impl Size {
+    /// Folder, hidden size, layers, heads.
+    fn shape(self) -> (&'static str, [usize; 3]) {
+        match self {
+            Self::Xs => ("labeler-xs", [96, 3, 3]),
+            Self::S => ("labeler-s", [128, 4, 4]),
+            Self::M => ("labeler-m", [192, 5, 4]),
+            Self::Base => ("base-s", [128, 4, 4]),
+        }
+    }
+
+    /// What it is taught; lessons take turns.
+    fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::Base => &[Kind::Summaries],
+            _ => &[Kind::Pairs, Kind::Scores],
+        }
+    }
+}
+
 fn main() -> rlaif::Result<()> {
     let args = Args::parse();
-    let (hidden, layers, heads) = match args.size.as_str() {
-        "xs" => (96, 3, 3),
-        "s" => (128, 4, 4),
-        "m" => (192, 5, 4),
-        other => return Err(rlaif::Error::field("--size", other, "xs, s or m")),
-    };
-    let name = format!("labeler-{}", args.size);
+    let (name, [hidden, layers, heads]) = args.size.shape();
     let models = RunDir::create(&args.out)?;
-    let tokenizer = write_tokenizer(&models, &name)?;
+    let tokenizer = write_tokenizer(&models, name)?;
     let config = LlamaConfig::small(tokenizer.vocab_size(), hidden, layers, heads, 512);
     let device = Device::flex().autodiff();
     let mut rng = StdRng::seed_from_u64(args.seed);
-    let model = match &args.init {
-        Some(dir) => model::load(dir, &device)?,
-        None => model::randomize(config.init(&device), &mut rng),
-    };
+    let model = model::randomize(config.init(&device), &mut rng);
     println!("{name}: {} parameters", model.num_params());
-
     let teacher = Teacher {
         world: World::tiny_tldr(),
         oracle: Oracle::new(World::tiny_tldr()),
         tokenizer,
     };
+
     let started = Instant::now();
-    let student = Student::new(model, &device);
-    let words = 0..args.lm_steps;
-    let student = train(&args, Phase::Words, student, &teacher, words)?;
-    if args.keep_base {
-        let base = format!("base-{}", args.size);
-        save(&models, &base, &student.model.valid(), &teacher.tokenizer)?;
+    let mut student = Student::new(model, &device);
+    student = train(&args, Phase::Words, student, &teacher)?;
+    if args.size != Size::Base {
+        student = train(&args, Phase::Answers, student, &teacher)?;
     }
-    let answers = args.lm_steps..args.steps;
-    let student = train(&args, Phase::Answers, student, &teacher, answers)?;
     let model = student.model.valid();
     let seconds = started.elapsed().as_secs_f64();
-    save(&models, &name, &model, &teacher.tokenizer)?;
-    let labeler = LocalLabeler::load(&models.path(&name), &Device::flex())?;
-    let result = evaluate(labeler, args.test_pairs)?;
-    println!("{result}");
-    write_card(&models, &name, &args, model.num_params(), &result, seconds)
+    models.write_dir(name, |dir| {
+        model::save(&model, dir)?;
+        teacher.tokenizer.save(dir)
+    })?;
+    let made = Made {
+        parameters: model.num_params(),
+        seconds,
+    };
+    let card = match args.size {
+        Size::Base => base_card(&args, &made),
+        _ => {
+            let labeler = LocalLabeler::load(&models.path(name), &Device::flex())?;
+            let result = evaluate(labeler, args.test_pairs)?;
+            println!("{result}");
+            labeler_card(&args, &made, &result)
+        }
+    };
+    models.write_text(PathBuf::from(name).join("README.md"), &card)
 }
 
 /// A labeler at school: beside the words it says of each word whether it is right. The extra head is
@@ -186,14 +204,12 @@ enum Phase {
     Answers,
 }
 
-/// One phase on posts `lessons` of the labelers' split.
-fn train(
-    args: &Args,
-    phase: Phase,
-    student: Student,
-    teacher: &Teacher,
-    steps: Range<usize>,
-) -> rlaif::Result<Student> {
+/// One phase of the training.
+fn train(args: &Args, phase: Phase, student: Student, teacher: &Teacher) -> rlaif::Result<Student> {
+    let (before, steps, split) = match phase {
+        Phase::Words => (0, args.lm_steps, Split::Pretrain),
+        Phase::Answers => (args.lm_steps, args.answer_steps, Split::LabelerTrain),
+    };
     let optim = OptimConfig {
         kind: OptimKind::Muon,
         learning_rate: args.learning_rate,
@@ -204,18 +220,13 @@ fn train(
         ..Default::default()
     };
     let device = Device::flex().autodiff();
-    let mut learner = optim.init(student, steps.len());
+    let mut learner = optim.init(student, steps);
+    let kinds = args.size.kinds();
     let started = Instant::now();
-    for step in steps {
+    for step in before..before + steps {
         let posts = step * args.batch_size..(step + 1) * args.batch_size;
         let lessons = posts
-            .map(|index| match phase {
-                Phase::Words if args.keep_base => {
-                    teacher.lesson(Split::Pretrain, index, KINDS[index % 3])
-                }
-                Phase::Words => teacher.lesson(Split::Pretrain, index, KINDS[index % 2]),
-                Phase::Answers => teacher.lesson(Split::LabelerTrain, index, KINDS[index % 2]),
-            })
+            .map(|index| teacher.lesson(split, index, kinds[index % kinds.len()]))
             .collect::<rlaif::Result<Vec<_>>>()?;
         let trees: Vec<Tree> = lessons.iter().map(|lesson| lesson.tree.clone()).collect();
         let vocab = learner.model.model.config().vocab_size;
@@ -245,50 +256,82 @@ fn train(
     Ok(learner.model)
 }
 
-fn save(models: &RunDir, name: &str, model: &Llama, tokenizer: &Tokenizer) -> rlaif::Result<()> {
-    models.write_dir(name, |dir| {
-        model::save(model, dir)?;
-        tokenizer.save(dir)
-    })
+/// How a model came about, for its card.
+struct Made {
+    parameters: usize,
+    seconds: f64,
 }
 
-fn write_card(
-    models: &RunDir,
-    name: &str,
-    args: &Args,
-    parameters: usize,
-    result: &str,
-    seconds: f64,
-) -> rlaif::Result<()> {
+fn labeler_card(args: &Args, made: &Made, result: &str) -> String {
+    let Args {
+        lm_steps,
+        answer_steps,
+        batch_size,
+        ..
+    } = args;
+    let (words, answers) = (lm_steps * batch_size, answer_steps * batch_size);
+    format!(
+        "# {name}\n\n\
+        Decoder-only transformer (Llama architecture) of {parameters} parameters, trained from \
+        scratch by this project to judge summaries of the embedded world \"tiny TL;DR\". It \
+        continues the labeling prompts of `rlaif::label::prompt` with \"1\" or \"2\", and with a \
+        score of 1 to 10. It knows a few hundred words and no other task.\n\n{command}\n\n\
+        - first {lm_steps} steps: {words} posts of split `pretrain`; the words of summaries of \
+        mixed quality, and of each word whether it ends a true fact, a false one, or does not fit \
+        the one before (an extra head on the last block but one, dropped afterwards)\n\
+        - then {answer_steps} steps: {answers} posts of split `labeler_train`; the answers to \
+        {PAIRS} pairs or {SCORES} scored summaries each, as the oracle gives them, and still the \
+        words\n\
+        - time: {seconds:.0} s, one thread of a shared two-core machine, backend flex, float32\n\
+        - held out (split `labeler_test`): {result}\n",
+        name = args.size.shape().0,
+        command = command(args),
+        parameters = made.parameters,
+        seconds = made.seconds,
+    )
+}
+
+fn base_card(args: &Args, made: &Made) -> String {
+    format!(
+        "# {name}\n\n\
+        Decoder-only transformer (Llama architecture) of {parameters} parameters, trained from \
+        scratch by this project: the model that the policies of the embedded world \"tiny TL;DR\" \
+        start from. It writes summaries of mixed quality, as people do. It has seen no preference \
+        and no score.\n\n{command}\n\n\
+        - data: {posts} posts of split `pretrain`, {SCORES} summaries of mixed quality each\n\
+        - beside the next word it was taught of each word whether it ends a true fact, a false \
+        one, or does not fit the one before (an extra head on the last block but one, dropped \
+        afterwards): so that it can tell facts apart, as a language model of the world's size can\n\
+        - time: {seconds:.0} s, one thread of a shared two-core machine, backend flex, float32\n",
+        name = args.size.shape().0,
+        command = command(args),
+        parameters = made.parameters,
+        seconds = made.seconds,
+        posts = args.lm_steps * args.batch_size,
+    )
+}
+
+/// The command that makes the model again.
+fn command(args: &Args) -> String {
     let Args {
         size,
-        steps,
         lm_steps,
+        answer_steps,
         batch_size,
         learning_rate,
         seed,
         ..
     } = args;
-    let posts = steps * batch_size;
-    let init = args
-        .init
-        .iter()
-        .map(|dir| format!(" --init {}", dir.display()));
-    let keep_base = if args.keep_base { " --keep-base" } else { "" };
-    let more: String = init.chain([keep_base.to_string()]).collect();
-    let card = format!(
-        "# {name}\n\n\
-        Decoder-only transformer (Llama architecture) of {parameters} parameters, trained from scratch by this project to \
-        judge summaries of the embedded world \"tiny TL;DR\". It continues the labeling prompts of `rlaif::label::prompt` \
-        with \"1\" or \"2\", and with a score of 1 to 10. It knows a few hundred words and no other task.\n\n\
-        ```\ncargo run --release --example train_labelers -- --size {size} --steps {steps} --lm-steps {lm_steps} \
-        --batch-size {batch_size} --learning-rate {learning_rate} --seed {seed}{more}\n```\n\n\
-        - data: {posts} posts of split `labeler_train`, judged by the oracle: {PAIRS} pairs or {SCORES} scored summaries \
-        each; the first {lm_steps} steps predict the words of summaries only\n\
-        - time: {seconds:.0} s on two shared CPU cores, backend flex, float32\n\
-        - held out (split `labeler_test`): {result}\n"
-    );
-    models.write_text(PathBuf::from(name).join("README.md"), &card)
+    let size = format!("{size:?}").to_lowercase();
+    let answer_steps = match args.size {
+        Size::Base => String::new(),
+        _ => format!(" --answer-steps {answer_steps}"),
+    };
+    format!(
+        "```\ncargo run --release --example train_labelers -- --size {size} \
+        --lm-steps {lm_steps}{answer_steps} --batch-size {batch_size} \
+        --learning-rate {learning_rate} --seed {seed}\n```"
+    )
 }
 
 /// Writes the world's tokenizer into a new model folder and reads it back.

@@ -37,8 +37,15 @@ pub(crate) enum Kind {
 pub(crate) struct Lesson {
     /// The post, and the questions with their answers as completions.
     pub(crate) tree: Tree,
-    /// For each question, what each of its tokens is; the last one is the answer.
+    /// For each question, what each of its tokens is; an answer may follow.
     marks: Vec<Vec<Option<Mark>>>,
+}
+
+impl Lesson {
+    /// The tokens of each question with its answer, and what they are.
+    fn questions(&self) -> impl Iterator<Item = (&Vec<u32>, &Vec<Option<Mark>>)> {
+        self.tree.completions.iter().zip(&self.marks)
+    }
 }
 
 /// A question, the answer's text, and what each token of the question is: `Some` for words of a
@@ -82,10 +89,12 @@ impl Teacher {
         Ok(lesson)
     }
 
-    /// A summary as the policy writes it; the end of the text stands where answers do.
+    /// A summary as the policy writes it, up to the end of the text, and no answer.
     fn summary(&self, post: &Post, rng: &mut StdRng) -> Asked {
         let summary = world::mixed(post, rng);
-        let marks = self.marks(post, &summary, &[&summary]);
+        let mut marks = self.marks(post, &summary, &[&summary]);
+        // The end of the text is to be predicted too.
+        marks.push(Some(Mark::default()));
         (summary, String::new(), marks)
     }
 
@@ -150,11 +159,14 @@ impl Targets {
         let mut answers = vec![0.0f32; n * len];
         let mut marked = vec![0.0f32; n * len];
         let mut marks = vec![0.0f32; n * len * MARKS];
-        for (row, kinds) in lessons.iter().flat_map(|lesson| &lesson.marks).enumerate() {
+        for (row, (tokens, kinds)) in lessons.iter().flat_map(Lesson::questions).enumerate() {
             for (t, mark) in kinds.iter().enumerate() {
                 let Some(mark) = mark else { continue };
                 words[row * len + t] = 1.0;
-                // The state at a token is the one that predicts the next.
+                // The state at a token is the one that predicts the next, where there is one.
+                if t + 1 == tokens.len() {
+                    continue;
+                }
                 let at = row * len + t + 1;
                 marked[at] = 1.0;
                 let holds = [
@@ -166,7 +178,9 @@ impl Targets {
                     *slot = f32::from(u8::from(holds));
                 }
             }
-            answers[row * len + kinds.len()] = 1.0;
+            if kinds.len() < tokens.len() {
+                answers[row * len + kinds.len()] = 1.0;
+            }
         }
         let device = batch.mask.device();
         let tensor = |values: Vec<f32>, shape: [usize; 2]| {

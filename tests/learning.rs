@@ -17,8 +17,8 @@ use rlaif::reward::Reward;
 use rlaif::rl::advantage::ScaleRewards;
 use rlaif::rl::loss::{KlEstimator, LossType};
 use rlaif::rl::{
-    AdaptiveKlConfig, AlgorithmConfig, GrpoConfig, PpoConfig, RatioLevel, ReinforceBatchConfig,
-    ReinforceConfig, RewardKind, RlConfig, RlRun, RlooConfig, train,
+    AdaptiveKlConfig, AlgorithmConfig, GrpoConfig, HealthConfig, PpoConfig, RatioLevel,
+    ReinforceBatchConfig, ReinforceConfig, RewardKind, RlConfig, RlRun, RlooConfig, train,
 };
 use rlaif::run::{Metric, RunDir};
 use rlaif::tokenizer::Tokenizer;
@@ -90,6 +90,7 @@ fn config(algorithm: AlgorithmConfig) -> RlConfig {
         micro_batch_size: None,
         kl_coef: (!has_beta).then_some(0.02),
         adaptive_kl: None,
+        health: HealthConfig::default(),
         missing_eos_penalty: 0.0,
         optim: optim.clone(),
         value_optim: has_value_model.then_some(optim),
@@ -99,6 +100,13 @@ fn config(algorithm: AlgorithmConfig) -> RlConfig {
 
 /// Optimises a policy of random weights; returns the rows of the log.
 fn learn(config: &RlConfig) -> Vec<Metric> {
+    let (outcome, rows) = run(config);
+    outcome.unwrap();
+    rows
+}
+
+/// Optimises a policy of random weights; returns how it ended and the rows of the log.
+fn run(config: &RlConfig) -> (rlaif::Result<()>, Vec<Metric>) {
     config.validate().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(folder.path()).unwrap();
@@ -126,8 +134,8 @@ fn learn(config: &RlConfig) -> Vec<Metric> {
         reward: &mut Gold,
         metrics: &mut metrics,
     };
-    train(&mut rl, model, algorithm.as_mut(), 17).unwrap();
-    read_jsonl(run.path("metrics.jsonl")).unwrap()
+    let outcome = train(&mut rl, model, algorithm.as_mut(), 17).map(|_| ());
+    (outcome, read_jsonl(run.path("metrics.jsonl")).unwrap())
 }
 
 fn value(row: &Metric, name: &str) -> f64 {
@@ -264,6 +272,25 @@ fn an_adaptive_penalty_follows_the_kl() {
     // 0.05 (1 - 0.2 * 32 / 320) = 0.049.
     assert!((coef(&rows[1]) - 0.049).abs() < 1e-6, "{:?}", rows[1]);
     assert!(coef(&rows[rows.len() - 1]) > 0.05);
+}
+
+/// A policy without a penalty leaves its reference; the run ends when it is too far, and says so.
+#[test]
+fn an_unhealthy_run_can_be_stopped() {
+    let mut config = config(AlgorithmConfig::Grpo(GrpoConfig::default()));
+    config.health = HealthConfig {
+        stop: true,
+        window: 2,
+        max_kl: 1.0,
+        ..Default::default()
+    };
+    let (outcome, rows) = run(&config);
+    let message = outcome.unwrap_err().to_string();
+    assert!(message.contains("KL explosion"), "{message}");
+    assert!(message.contains("rl.adaptive_kl"), "{message}");
+    let ill = |row: &Metric| value(row, "health/kl_explosion");
+    assert!(rows.len() < config.steps);
+    assert_eq!((ill(&rows[0]), ill(&rows[rows.len() - 1])), (0.0, 1.0));
 }
 
 /// Completions that were cut count in the baseline only: with all of them cut nothing is learned.

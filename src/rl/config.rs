@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdaptiveKlConfig, Algorithm, Grpo, GrpoConfig, Ppo, PpoConfig, Reinforce, ReinforceBatch,
-    ReinforceBatchConfig, ReinforceConfig, Rloo, RlooConfig,
+    AdaptiveKlConfig, Algorithm, Grpo, GrpoConfig, HealthConfig, Ppo, PpoConfig, Reinforce,
+    ReinforceBatch, ReinforceBatchConfig, ReinforceConfig, Rloo, RlooConfig,
 };
 use crate::config::at_least;
 use crate::error::{Error, Result};
@@ -39,6 +39,9 @@ pub struct RlConfig {
     pub kl_coef: Option<f32>,
     /// Steers the weight of the KL penalty; it stays as it is when absent.
     pub adaptive_kl: Option<AdaptiveKlConfig>,
+    /// When to warn, or to stop.
+    #[serde(default)]
+    pub health: HealthConfig,
     /// Taken off the reward of a completion that was cut by its length.
     #[serde(default)]
     pub missing_eos_penalty: f32,
@@ -169,6 +172,7 @@ impl RlConfig {
                 return Err(Error::field("rl.value_optim", "given", expected));
             }
         }
+        self.health.validate()?;
         self.algorithm.validate(self.batch_size)?;
         self.validate_kl()
     }

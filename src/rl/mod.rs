@@ -12,6 +12,7 @@
 pub mod advantage;
 mod config;
 mod grpo;
+mod health;
 mod kl_control;
 pub mod loss;
 mod ppo;
@@ -29,6 +30,7 @@ use rand::rngs::StdRng;
 
 pub use config::{AlgorithmConfig, RewardKind, RlConfig};
 pub use grpo::{Grpo, GrpoConfig, RatioLevel};
+pub use health::{HealthConfig, Symptom, SymptomKind, Vitals, diagnose};
 pub use kl_control::{AdaptiveKlConfig, KlController};
 pub use ppo::{Ppo, PpoConfig};
 pub use reinforce::{Reinforce, ReinforceConfig};

@@ -5,6 +5,7 @@ use std::time::Instant;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
+use super::health::Health;
 use super::statistics::statistics;
 use super::value::MAX_TOKENS;
 use super::{Algorithm, KlController, Policy, RlConfig, Rollout, UpdateStats, trees};
@@ -64,6 +65,7 @@ pub fn train<M: CausalLm>(
     let reference = initial.clone().valid();
     let mut policy = run.config.optim.init(initial, run.policy_steps());
     let mut kl = KlController::new(run.config.initial_kl_coef(), run.config.adaptive_kl);
+    let mut health = Health::new(run.config.health);
     let mut progress = Progress::new("rl", run.config.steps as u64, "steps");
     let (mut rollouts_kept, mut n_tokens, mut generate_secs) = (Vec::new(), 0, 0.0);
     for step in 0..run.config.steps {
@@ -93,7 +95,9 @@ pub fn train<M: CausalLm>(
             ("time/generate", seconds),
             ("time/step", started.elapsed().as_secs_f64()),
         ]);
+        health.observe(&mut stats);
         run.write(step + 1, &stats)?;
+        health.verdict(step + 1)?;
         if step % (run.config.steps / LOGGED_TIMES).max(1) == 0 {
             let logged = rollouts.iter().take(LOGGED_ROLLOUTS);
             rollouts_kept.extend(logged.map(|rollout| Completion {

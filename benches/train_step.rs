@@ -27,7 +27,7 @@ use rlaif::log_prob::{log_probs_of, token_log_probs};
 use rlaif::model::{Llama, LlamaConfig};
 use rlaif::optim::{Learner, OptimConfig};
 use rlaif::rl::advantage::{gae, whiten};
-use rlaif::rl::loss::{clipped_surrogate, nll};
+use rlaif::rl::loss::{Clip, clipped_surrogate, masked_mean, nll, token_log_ratio};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -142,8 +142,9 @@ fn rl_step(
     let limit = LEN + LEN;
     let batch = Batch::new(&trees, learner.model.config().vocab_size, limit, &device)?;
     let log_probs = token_log_probs(&learner.model, &batch, 1.0);
-    let loss = clipped_surrogate(log_probs, old_log_probs, advantages, batch.mask, CLIP_EPS);
-    Ok(learner.step(loss)?.0)
+    let log_ratio = token_log_ratio(log_probs, old_log_probs);
+    let surrogate = clipped_surrogate(log_ratio, advantages, &Clip::symmetric(CLIP_EPS));
+    Ok(learner.step(masked_mean(surrogate, batch.mask))?.0)
 }
 
 /// A reward that costs nothing: the share of even token ids.

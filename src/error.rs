@@ -88,6 +88,14 @@ pub enum Error {
         /// Optimizer step, counted from 1.
         step: usize,
     },
+    /// A policy optimisation that goes wrong in one of the usual ways, with `rl.health.stop`.
+    #[error("step {step}: {symptoms}")]
+    Unhealthy {
+        /// Step of the loop, counted from 1.
+        step: usize,
+        /// What was found, and what to try.
+        symptoms: String,
+    },
     /// The request makes no sense for this run: a stage without its input, for instance.
     #[error("{0}")]
     Usage(String),

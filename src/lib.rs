@@ -5,7 +5,7 @@
 //! ```text
 //! sft -> sample -> label -> reward -> rl -> eval -> report
 //!          two       p(1),   scalar   PPO,     win rates
-//!          each      p(2)    head     REINFORCE
+//!          each      p(2)    head     GRPO, ...
 //!                      \___ d-RLAIF: the labeler's score is the reward ___/
 //! ```
 //!
@@ -16,8 +16,8 @@
 //! # Invariants
 //!
 //! 1. `model/` imports nothing from `label`, `reward`, `rl`, `eval`.
-//! 2. `rl/loss.rs`, `rl/advantage.rs`, `eval/stats.rs` are pure: no config, device creation,
-//!    randomness, IO or logging.
+//! 2. `rl/loss.rs` with `rl/loss/`, `rl/advantage.rs`, `eval/stats.rs` are pure: no config, device
+//!    creation, randomness, IO or logging.
 //! 3. Only `record.rs` defines wire formats (the run folder's own files are `run/`'s); only
 //!    `run.rs` writes inside a run directory.
 //! 4. Only `main.rs`, `cli.rs` and `examples/` print. The library logs through `tracing` and

@@ -24,10 +24,29 @@ pub fn token_log_probs_and_entropy<M: CausalLm>(
     temperature: f32,
 ) -> (Tensor<2>, Tensor<2>) {
     let log_probs = distributions(model, batch, temperature);
-    let detached = log_probs.clone().detach().inner();
-    let entropy = (detached.clone().exp() * detached).sum_dim(1).neg();
-    let entropy = entropy.reshape(batch.targets.dims()) * batch.mask.clone().inner();
+    let entropy = entropy(
+        log_probs.clone().detach().inner(),
+        batch.mask.clone().inner(),
+    );
     (chosen(&log_probs, batch), entropy)
+}
+
+/// [`token_log_probs_and_entropy`] with the entropy in the graph, for a bonus on it; that keeps the
+/// probabilities of all tokens of the vocabulary until the backward pass.
+pub fn token_log_probs_and_tracked_entropy<M: CausalLm>(
+    model: &M,
+    batch: &Batch,
+    temperature: f32,
+) -> (Tensor<2>, Tensor<2>) {
+    let log_probs = distributions(model, batch, temperature);
+    let entropy = entropy(log_probs.clone(), batch.mask.clone());
+    (chosen(&log_probs, batch), entropy)
+}
+
+/// Entropy of each row of log-probabilities, laid out like `mask` and 0 where it is 0.
+fn entropy(log_probs: Tensor<2>, mask: Tensor<2>) -> Tensor<2> {
+    let entropy = (log_probs.clone().exp() * log_probs).sum_dim(1).neg();
+    entropy.reshape(mask.dims()) * mask
 }
 
 /// Log-probabilities of every token at every place of a completion, `[completions * len, vocab]`.

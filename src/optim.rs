@@ -228,8 +228,21 @@ impl<M: Module> Learner<M> {
     ///
     /// # Errors
     /// [`Error::NotFinite`] before the weights are touched, when the gradient is not a number.
-    pub fn step(mut self, loss: Tensor<1>) -> Result<(Self, f32)> {
-        let mut grads = GradientsParams::from_grads(loss.backward(), &self.model);
+    pub fn step(self, loss: Tensor<1>) -> Result<(Self, f32)> {
+        let grads = self.gradients(loss);
+        self.apply(grads)
+    }
+
+    /// Gradient of `loss` by the weights, to be added to others before [`apply`](Self::apply).
+    pub fn gradients(&self, loss: Tensor<1>) -> GradientsParams {
+        GradientsParams::from_grads(loss.backward(), &self.model)
+    }
+
+    /// Takes one step against a gradient; returns its norm before clipping.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn apply(mut self, mut grads: GradientsParams) -> Result<(Self, f32)> {
         let norm = clip_grad_norm(&self.model, &mut grads, self.config.max_grad_norm)?;
         if !norm.is_finite() {
             return Err(Error::NotFinite {

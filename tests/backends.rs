@@ -14,7 +14,9 @@ use rlaif::generate::{Sample, SamplingConfig, generate};
 use rlaif::log_prob::{log_probs_of, token_log_probs};
 use rlaif::model::{CausalLm, Llama, LlamaConfig, randomize};
 use rlaif::optim::{Learner, OptimConfig};
-use rlaif::rl::loss::{KlEstimator, clipped_surrogate, kl, masked_mean, nll, soft_bradley_terry};
+use rlaif::rl::loss::{
+    Clip, KlEstimator, clipped_surrogate, kl, masked_mean, nll, soft_bradley_terry, token_log_ratio,
+};
 
 const VOCAB: usize = 64;
 const MAX_LEN: usize = 48;
@@ -107,10 +109,9 @@ fn check_losses(device: &Device) {
     // -(1.2 - 0.8) / 2.
     let log_probs = row([1.5f32.ln(), 0.5f32.ln(), 3.0]);
     let advantages = row([1.0, -1.0, 7.0]);
-    check(
-        clipped_surrogate(log_probs, row([0.0; 3]), advantages, mask, 0.2),
-        -0.2,
-    );
+    let log_ratio = token_log_ratio(log_probs, row([0.0; 3]));
+    let surrogate = clipped_surrogate(log_ratio, advantages, &Clip::symmetric(0.2));
+    check(masked_mean(surrogate, mask), -0.2);
     // exp(-ln 2) - 1 + ln 2 = 0.193147; exp(0) - 1 + 0 = 0; exp(1) - 1 - 1 = 0.718282.
     let estimates = kl(row([2f32.ln(), 0.0, -1.0]), row([0.0; 3]), KlEstimator::K3);
     check_close(&values(estimates), &[0.193_147, 0.0, 0.718_282], 1e-5);

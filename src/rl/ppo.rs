@@ -3,23 +3,26 @@
 //! end-of-text token, or the last before the cut), padding takes no part in any mean, gradients are
 //! clipped by their global norm.
 
-use burn::prelude::*;
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::advantage::{gae, whiten};
-use super::loss::{approx_kl, clip_fraction, clipped_surrogate, clipped_value_loss, masked_mean};
-use super::value::{MAX_TOKENS, ValueModel, explained_variance, padded};
-use super::{Algorithm, RlConfig, Rollout, UpdateStats, trees};
-use crate::batch::Batch;
+use super::advantage::{gae, rescale, whiten};
+use super::config::{ascending, mini_batches_fit, positive};
+use super::loss::{
+    Clip, KlEstimator, clipped_surrogate, clipped_value_loss, high_clipped, kl, low_clipped,
+    token_log_ratio,
+};
+use super::update::{Losses, Means, MicroBatch, Passes, step};
+use super::value::{ValueModel, explained_variance, values};
+use super::{Algorithm, RlConfig, Rollout, UpdateStats};
 use crate::config::at_least;
 use crate::error::{Error, Result};
-use crate::log_prob::{log_probs_of, token_log_probs_and_entropy};
-use crate::model::{CausalLm, device_of};
+use crate::log_prob::token_log_probs_and_entropy;
+use crate::model::{CausalLm, ScalarHead};
 use crate::optim::Learner;
 
-/// PPO's own settings; names and defaults as in TRL's `PPOConfig`.
+/// PPO's own settings; names and defaults as in TRL's `PPOConfig`, with `dual_clip`,
+/// `normalize_rewards` and `reward_clip_range` added.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PpoConfig {
@@ -29,12 +32,23 @@ pub struct PpoConfig {
     pub num_mini_batches: usize,
     /// How far the probability ratio may leave 1 before its gradient is cut.
     pub cliprange: f32,
+    /// Bound of the ratio itself where the advantage is negative, above `1 + cliprange` (3 as
+    /// published); no bound when absent.
+    pub dual_clip: Option<f32>,
     /// How far a value may leave its old one before its gradient is cut.
     pub cliprange_value: f32,
     /// Discount per token.
     pub gamma: f32,
     /// Decay of the advantage estimator.
     pub lam: f32,
+    /// How the KL penalty in the reward of a token is estimated.
+    pub kl_estimator: KlEstimator,
+    /// Brings the scores of a batch to mean 0 and deviation 1, before all else.
+    pub normalize_rewards: bool,
+    /// Bounds of a score, after it is normalised and before the KL penalty.
+    pub reward_clip_range: Option<[f32; 2]>,
+    /// Brings the rewards of a batch's tokens, KL penalty included, to deviation 1.
+    pub whiten_rewards: bool,
 }
 
 impl Default for PpoConfig {
@@ -43,49 +57,53 @@ impl Default for PpoConfig {
             num_ppo_epochs: 4,
             num_mini_batches: 1,
             cliprange: 0.2,
+            dual_clip: None,
             cliprange_value: 0.2,
             gamma: 1.0,
             lam: 0.95,
+            kl_estimator: KlEstimator::K1,
+            normalize_rewards: false,
+            reward_clip_range: None,
+            whiten_rewards: false,
         }
     }
 }
 
 impl PpoConfig {
+    fn clip(&self) -> Clip {
+        Clip {
+            dual: self.dual_clip,
+            ..Clip::symmetric(self.cliprange)
+        }
+    }
+
     pub(super) fn validate(&self, batch_size: usize) -> Result<()> {
         at_least("rl.algorithm.num_ppo_epochs", self.num_ppo_epochs, 1)?;
-        if self.num_mini_batches == 0 || self.num_mini_batches > batch_size {
-            let expected = format!("1 to rl.batch_size = {batch_size}");
-            let field = "rl.algorithm.num_mini_batches";
-            return Err(Error::field(field, self.num_mini_batches, expected));
+        mini_batches_fit(self.num_mini_batches, batch_size)?;
+        positive("rl.algorithm.cliprange", self.cliprange)?;
+        positive("rl.algorithm.cliprange_value", self.cliprange_value)?;
+        for (name, x) in [("gamma", self.gamma), ("lam", self.lam)] {
+            if !(0.0..=1.0).contains(&x) {
+                let field = format!("rl.algorithm.{name}");
+                return Err(Error::field(field, x, "a number in [0, 1]"));
+            }
         }
-        let positive = [
-            ("cliprange", self.cliprange),
-            ("cliprange_value", self.cliprange_value),
-        ];
-        if let Some((name, x)) = positive.into_iter().find(|(_, x)| x.is_nan() || *x <= 0.0) {
-            return Err(Error::field(
-                format!("rl.algorithm.{name}"),
-                x,
-                "a positive number",
-            ));
+        let least = 1.0 + self.cliprange;
+        match self.dual_clip {
+            Some(bound) if !(bound > least && bound.is_finite()) => {
+                let expected = format!("a number above 1 + cliprange = {least}");
+                Err(Error::field("rl.algorithm.dual_clip", bound, expected))
+            }
+            _ => ascending(self.reward_clip_range),
         }
-        let unit = [("gamma", self.gamma), ("lam", self.lam)];
-        if let Some((name, x)) = unit.into_iter().find(|(_, x)| !(0.0..=1.0).contains(x)) {
-            return Err(Error::field(
-                format!("rl.algorithm.{name}"),
-                x,
-                "a number in [0, 1]",
-            ));
-        }
-        Ok(())
     }
 }
 
 /// PPO with a value model of its own.
 pub struct Ppo<M: CausalLm> {
     config: PpoConfig,
-    kl_coef: f32,
     temperature: f32,
+    passes: Passes,
     /// `None` only while an update is under way or after one failed.
     value: Option<ValueModel<M>>,
 }
@@ -102,121 +120,120 @@ impl<M: CausalLm> Ppo<M> {
     /// PPO whose value model starts from the initial policy.
     pub fn new(config: PpoConfig, rl: &RlConfig, initial: M) -> Self {
         Self {
-            kl_coef: rl.kl_coef,
             temperature: rl.sampling.temperature,
+            passes: Passes {
+                epochs: config.num_ppo_epochs,
+                num_mini_batches: config.num_mini_batches,
+                micro_batch_size: rl.micro_batch_size,
+            },
             value: Some(ValueModel::new(rl, initial)),
             config,
         }
     }
 
-    fn prepare(&self, policy: &M, value: &ValueModel<M>, rollouts: &[Rollout]) -> Result<Fixed> {
-        let old_values = value.values(rollouts)?;
-        // Scored anew by whole forwards rather than taken from the sampler, whose texts are padded
-        // otherwise. Without gradients attention is another kernel, so the first ratio is 1 up to
-        // rounding.
-        let old_log_probs = log_probs_of(
-            &policy.valid(),
-            &trees(rollouts),
-            self.temperature,
-            MAX_TOKENS,
-        )?;
-        let estimate = |(rollout, values): (&Rollout, &Vec<f32>)| {
-            let mut rewards: Vec<f32> = rollout.kl().map(|kl| -self.kl_coef * kl).collect();
-            if let Some(last) = rewards.last_mut() {
-                *last += rollout.reward;
-            }
-            gae(&rewards, values, self.config.gamma, self.config.lam)
+    fn prepare(&self, old_values: Vec<Vec<f32>>, rollouts: &[Rollout], kl_coef: f32) -> Fixed {
+        let rewards = rewards(&self.config, rollouts, kl_coef);
+        let estimate = |(rewards, values): (&Vec<f32>, &Vec<f32>)| {
+            gae(rewards, values, self.config.gamma, self.config.lam)
         };
-        let estimates = rollouts.iter().zip(&old_values).map(estimate);
+        let estimates = rewards.iter().zip(&old_values).map(estimate);
         let (mut advantages, returns): (Vec<_>, Vec<_>) = estimates.unzip();
         whiten(&mut advantages);
-        Ok(Fixed {
-            old_log_probs,
+        Fixed {
+            old_log_probs: rollouts
+                .iter()
+                .map(|row| row.old_log_probs.clone())
+                .collect(),
             old_values,
             advantages,
             returns,
-        })
+        }
     }
 
-    /// One optimizer step of policy and value model on the rollouts `picked`; adds to `sums`.
-    fn step(
-        &self,
-        (policy, value): (Learner<M>, ValueModel<M>),
-        rollouts: &[Rollout],
-        fixed: &Fixed,
-        picked: &[usize],
-        sums: &mut Sums,
-    ) -> Result<(Learner<M>, ValueModel<M>)> {
-        let chosen: Vec<Rollout> = picked.iter().map(|&i| rollouts[i].clone()).collect();
-        let device = device_of(&policy.model);
-        let (vocab, max_len) = (policy.model.vocab_size(), policy.model.max_len());
-        let batch = Batch::new(&trees(&chosen), vocab, max_len, &device)?;
-        let tensor = |rows: &[Vec<f32>]| {
-            let rows: Vec<Vec<f32>> = picked.iter().map(|&i| rows[i].clone()).collect();
-            padded(&rows, &batch)
-        };
-        let (old, advantages) = (tensor(&fixed.old_log_probs), tensor(&fixed.advantages));
-        let (mask, clip) = (batch.mask.clone(), self.config.cliprange);
-
+    fn policy_losses(&self, model: &M, part: &MicroBatch, fixed: &Fixed) -> Losses {
+        let clip = self.config.clip();
         let (log_probs, entropy) =
-            token_log_probs_and_entropy(&policy.model, &batch, self.temperature);
-        let detached = log_probs.clone().detach();
-        let loss = clipped_surrogate(
-            log_probs,
-            old.clone(),
-            advantages.clone(),
-            mask.clone(),
-            clip,
-        );
-        let values = value.forward(&batch);
-        let value_loss = clipped_value_loss(
-            values,
-            tensor(&fixed.old_values),
-            tensor(&fixed.returns),
-            mask.clone(),
+            token_log_probs_and_entropy(model, &part.batch, self.temperature);
+        let old = part.tensor(&fixed.old_log_probs);
+        let advantages = part.tensor(&fixed.advantages);
+        let moved = kl(log_probs.clone().detach(), old.clone(), KlEstimator::K2);
+        let log_ratio = token_log_ratio(log_probs, old);
+        let loss = clipped_surrogate(log_ratio.clone(), advantages.clone(), &clip);
+        let loss = part.mean(loss);
+        let clipped = low_clipped(log_ratio.clone(), advantages.clone(), &clip)
+            + high_clipped(log_ratio.clone(), advantages, &clip);
+        let stats = vec![
+            ("loss/policy_avg", loss.clone()),
+            ("policy/approxkl_avg", part.mean(moved)),
+            ("policy/clipfrac_avg", part.mean(clipped)),
+            ("policy/entropy_avg", part.mean(entropy)),
+            ("val/ratio", part.mean(log_ratio.detach().exp())),
+        ];
+        Losses { loss, stats }
+    }
+
+    fn value_losses(&self, model: &ScalarHead<M>, part: &MicroBatch, fixed: &Fixed) -> Losses {
+        let loss = clipped_value_loss(
+            values(model, &part.batch),
+            part.tensor(&fixed.old_values),
+            part.tensor(&fixed.returns),
             self.config.cliprange_value,
         );
-        let ratio = masked_mean((detached.clone() - old.clone()).exp(), mask.clone());
-        sums.add(vec![
-            loss.clone().detach(),
-            value_loss.clone().detach(),
-            approx_kl(detached.clone(), old.clone(), mask.clone()),
-            clip_fraction(detached, old, advantages, mask.clone(), clip),
-            masked_mean(entropy.detach(), mask),
-            ratio,
-        ])?;
-        let (policy, grad_norm) = policy.step(loss)?;
-        let (learner, _) = value.0.step(value_loss)?;
-        sums.grad_norm += f64::from(grad_norm);
-        Ok((policy, ValueModel(learner)))
+        let loss = part.mean(loss);
+        let stats = vec![("loss/value_avg", loss.clone())];
+        Losses { loss, stats }
     }
+}
+
+/// Reward of each token of each rollout: the KL penalty, and the score at the last.
+fn rewards(config: &PpoConfig, rollouts: &[Rollout], kl_coef: f32) -> Vec<Vec<f32>> {
+    let mut scores = vec![rollouts.iter().map(|row| row.reward).collect::<Vec<_>>()];
+    if config.normalize_rewards {
+        whiten(&mut scores);
+    }
+    let of_tokens = |(rollout, mut score): (&Rollout, f32)| {
+        if let Some([low, high]) = config.reward_clip_range {
+            score = score.clamp(low, high);
+        }
+        rollout.token_rewards(score, kl_coef, config.kl_estimator)
+    };
+    let scored = rollouts.iter().zip(scores.into_iter().flatten());
+    let mut rewards: Vec<Vec<f32>> = scored.map(of_tokens).collect();
+    if config.whiten_rewards {
+        rescale(&mut rewards);
+    }
+    rewards
 }
 
 impl<M: CausalLm> Algorithm<M> for Ppo<M> {
     fn update(
         &mut self,
-        policy: Learner<M>,
+        mut policy: Learner<M>,
         rollouts: &[Rollout],
+        kl_coef: f32,
         rng: &mut StdRng,
     ) -> Result<(Learner<M>, UpdateStats)> {
-        let value = self.value.take();
-        let value = value.ok_or_else(|| Error::Usage("an update of PPO failed before".into()))?;
-        let fixed = self.prepare(&policy.model, &value, rollouts)?;
-        let mut sums = Sums::default();
-        let mut state = (policy, value);
-        let size = rollouts.len().div_ceil(self.config.num_mini_batches);
-        for _ in 0..self.config.num_ppo_epochs {
-            let mut order: Vec<usize> = (0..rollouts.len()).collect();
-            order.shuffle(rng);
-            for picked in order.chunks_mut(size) {
-                // In rollout order, samples of one prompt stand together and share its encoding.
-                picked.sort_unstable();
-                state = self.step(state, rollouts, &fixed, picked, &mut sums)?;
-            }
+        let failed = || Error::Usage("an update of PPO failed before".into());
+        let mut value = self.value.take().ok_or_else(failed)?;
+        let fixed = self.prepare(value.values(rollouts)?, rollouts, kl_coef);
+        let mut means = Means::default();
+        for mini_batch in self.passes.mini_batches(rollouts.len(), rng) {
+            let parts = self
+                .passes
+                .micro_batches(&policy.model, rollouts, &mini_batch)?;
+            let (next, told) = step(policy, &parts, |model, part| {
+                self.policy_losses(model, part, &fixed)
+            })?;
+            policy = next;
+            means.add(told);
+            value = value.step(
+                &parts,
+                |model, part| self.value_losses(model, part, &fixed),
+                &mut means,
+            )?;
         }
-        let (policy, value) = state;
         self.value = Some(value);
-        let mut stats = sums.means();
+        let mut stats = means.finish();
         stats.push((
             "critic/vf_explained_var",
             explained_variance(&fixed.old_values, &fixed.returns),
@@ -225,39 +242,78 @@ impl<M: CausalLm> Algorithm<M> for Ppo<M> {
     }
 }
 
-/// Sums of the statistics over the optimizer steps of an update.
-#[derive(Default)]
-struct Sums {
-    values: [f64; 6],
-    grad_norm: f64,
-    steps: f64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Completion;
 
-impl Sums {
-    /// Adds one number each, read from the device at once.
-    fn add(&mut self, values: Vec<Tensor<1>>) -> Result<()> {
-        let values = Tensor::cat(values, 0).try_into_vec_as::<f32>()?;
-        for (sum, value) in self.values.iter_mut().zip(values) {
-            *sum += f64::from(value);
+    /// A rollout of two tokens with `log(pi / pi_ref)` of 1 and 2.
+    fn rollout(reward: f32) -> Rollout {
+        Rollout {
+            completion: Completion {
+                prompt_id: "p".into(),
+                prompt: "p".into(),
+                index: 0,
+                completion: String::new(),
+                n_tokens: 2,
+                log_prob: -2.0,
+                finished: true,
+            },
+            prompt_tokens: vec![1],
+            tokens: vec![1, 2],
+            log_probs: vec![-1.0, -1.0],
+            old_log_probs: vec![-1.0, -1.0],
+            ref_log_probs: vec![-2.0, -3.0],
+            reward,
         }
-        self.steps += 1.0;
-        Ok(())
     }
 
-    fn means(&self) -> UpdateStats {
-        let names = [
-            "loss/policy_avg",
-            "loss/value_avg",
-            "policy/approxkl_avg",
-            "policy/clipfrac_avg",
-            "policy/entropy_avg",
-            "val/ratio",
-        ];
-        let means = names
-            .into_iter()
-            .zip(self.values.map(|sum| sum / self.steps));
-        means
-            .chain([("grad_norm", self.grad_norm / self.steps)])
-            .collect()
+    fn check(config: PpoConfig, expected: [[f32; 2]; 2]) {
+        let found = rewards(&config, &[rollout(1.0), rollout(5.0)], 0.1);
+        for (x, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((x - expected).abs() < 1e-4, "{found:?}");
+        }
+    }
+
+    // k1: -.1 and -.2 + score. k2: -.1 / 2 and -.1 * 4 / 2 + score. k3 at 1 and 2: e^-1 = .367879,
+    // e^-2 - 1 + 2 = 1.135335, times .1.
+    #[test]
+    fn rewards_are_the_penalty_and_the_score() {
+        let with = |kl_estimator| PpoConfig {
+            kl_estimator,
+            ..Default::default()
+        };
+        check(with(KlEstimator::K1), [[-0.1, 0.8], [-0.1, 4.8]]);
+        check(with(KlEstimator::K2), [[-0.05, 0.8], [-0.05, 4.8]]);
+        check(
+            with(KlEstimator::K3),
+            [[-0.036_788, 0.886_466], [-0.036_788, 4.886_466]],
+        );
+    }
+
+    // Scores 1 and 5: mean 3, unbiased std 2.828427, so -+.707107, held within -.5 and 2.
+    #[test]
+    fn scores_are_normalised_then_clipped() {
+        let normalized = PpoConfig {
+            normalize_rewards: true,
+            ..Default::default()
+        };
+        check(normalized.clone(), [[-0.1, -0.907_107], [-0.1, 0.507_107]]);
+        let clipped = PpoConfig {
+            reward_clip_range: Some([-0.5, 2.0]),
+            ..normalized
+        };
+        check(clipped, [[-0.1, -0.7], [-0.1, 0.507_107]]);
+    }
+
+    // [-.1, .8, -.1, 4.8]: mean 1.35, squares 2.1025 + .3025 + 2.1025 + 11.9025 = 16.41, std
+    // sqrt(5.47) = 2.338803; 1.35 + (x - 1.35) / 2.338803.
+    #[test]
+    fn whitened_rewards_keep_their_mean() {
+        let config = PpoConfig {
+            whiten_rewards: true,
+            ..Default::default()
+        };
+        check(config, [[0.730_025, 1.114_837], [0.730_025, 2.825_114]]);
     }
 }

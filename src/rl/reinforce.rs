@@ -11,18 +11,17 @@
 //! The paper sums over tokens where this averages, which differs by a factor that Adam's step does
 //! not see.
 
-use burn::prelude::*;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
 use super::advantage::returns_to_go;
-use super::loss::{masked_mean, policy_gradient, value_loss};
-use super::value::{ValueModel, explained_variance, padded};
-use super::{Algorithm, RlConfig, Rollout, UpdateStats, trees};
-use crate::batch::Batch;
+use super::loss::{KlEstimator, policy_gradient, value_loss};
+use super::update::{Losses, Means, MicroBatch, Passes, step};
+use super::value::{ValueModel, explained_variance, values};
+use super::{Algorithm, RlConfig, Rollout, UpdateStats};
 use crate::error::{Error, Result};
 use crate::log_prob::token_log_probs_and_entropy;
-use crate::model::{CausalLm, device_of};
+use crate::model::{CausalLm, ScalarHead};
 use crate::optim::Learner;
 
 /// REINFORCE has no settings of its own: `rl.kl_coef` is the paper's beta.
@@ -32,8 +31,8 @@ pub struct ReinforceConfig {}
 
 /// REINFORCE with a value model of its own: one optimizer step per rollout batch.
 pub struct Reinforce<M: CausalLm> {
-    beta: f32,
     temperature: f32,
+    passes: Passes,
     /// `None` only while an update is under way or after one failed.
     value: Option<ValueModel<M>>,
 }
@@ -41,78 +40,83 @@ pub struct Reinforce<M: CausalLm> {
 impl<M: CausalLm> Reinforce<M> {
     /// REINFORCE whose value model starts from the initial policy.
     pub fn new(_config: ReinforceConfig, rl: &RlConfig, initial: M) -> Self {
-        let value = ValueModel::new(rl, initial);
         Self {
-            beta: rl.kl_coef,
             temperature: rl.sampling.temperature,
-            value: Some(value),
+            passes: Passes {
+                epochs: 1,
+                num_mini_batches: 1,
+                micro_batch_size: rl.micro_batch_size,
+            },
+            value: Some(ValueModel::new(rl, initial)),
         }
     }
 
-    /// `Z_t` for every token.
-    fn returns(&self, rollout: &Rollout) -> Vec<f32> {
-        let mut rewards: Vec<f32> = rollout.kl().map(|kl| -self.beta * kl).collect();
-        if let Some(last) = rewards.last_mut() {
-            *last += (1.0 - self.beta) * rollout.reward;
-        }
-        returns_to_go(&rewards, 1.0)
+    fn policy_losses(&self, model: &M, part: &MicroBatch, advantages: &[Vec<f32>]) -> Losses {
+        let (log_probs, entropy) =
+            token_log_probs_and_entropy(model, &part.batch, self.temperature);
+        let loss = part.mean(policy_gradient(log_probs, part.tensor(advantages)));
+        let stats = vec![
+            ("loss/policy_avg", loss.clone()),
+            ("policy/entropy_avg", part.mean(entropy)),
+        ];
+        Losses { loss, stats }
     }
+}
+
+/// `Z_t` for every token. An adaptive beta may pass 1, where the objective has no reward left.
+fn returns(rollout: &Rollout, beta: f32) -> Vec<f32> {
+    let beta = beta.min(1.0);
+    let score = (1.0 - beta) * rollout.reward;
+    returns_to_go(&rollout.token_rewards(score, beta, KlEstimator::K1), 1.0)
+}
+
+fn value_losses<M: CausalLm>(
+    model: &ScalarHead<M>,
+    part: &MicroBatch,
+    returns: &[Vec<f32>],
+) -> Losses {
+    let loss = part.mean(value_loss(values(model, &part.batch), part.tensor(returns)));
+    let stats = vec![("loss/value_avg", loss.clone())];
+    Losses { loss, stats }
 }
 
 impl<M: CausalLm> Algorithm<M> for Reinforce<M> {
     fn update(
         &mut self,
-        policy: Learner<M>,
+        mut policy: Learner<M>,
         rollouts: &[Rollout],
-        _rng: &mut StdRng,
+        kl_coef: f32,
+        rng: &mut StdRng,
     ) -> Result<(Learner<M>, UpdateStats)> {
-        let value = self.value.take();
-        let value =
-            value.ok_or_else(|| Error::Usage("an update of REINFORCE failed before".into()))?;
-        let device = device_of(&policy.model);
-        let (vocab, max_len) = (policy.model.vocab_size(), policy.model.max_len());
-        let batch = Batch::new(&trees(rollouts), vocab, max_len, &device)?;
-        let returns: Vec<Vec<f32>> = rollouts
-            .iter()
-            .map(|rollout| self.returns(rollout))
-            .collect();
-        let (target, mask) = (padded(&returns, &batch), batch.mask.clone());
+        let failed = || Error::Usage("an update of REINFORCE failed before".into());
+        let mut value = self.value.take().ok_or_else(failed)?;
+        let baseline = value.values(rollouts)?;
+        let returns: Vec<Vec<f32>> = rollouts.iter().map(|row| returns(row, kl_coef)).collect();
+        let minus = |(z, v): (&Vec<f32>, &Vec<f32>)| z.iter().zip(v).map(|(z, v)| z - v).collect();
+        let advantages: Vec<Vec<f32>> = returns.iter().zip(&baseline).map(minus).collect();
 
-        let values = value.forward(&batch);
-        let baseline = values.clone().detach();
-        let (log_probs, entropy) =
-            token_log_probs_and_entropy(&policy.model, &batch, self.temperature);
-        let loss = policy_gradient(log_probs, target.clone() - baseline.clone(), mask.clone());
-        let value_loss = value_loss(values, target, mask.clone());
-        let told = vec![
-            loss.clone().detach(),
-            value_loss.clone().detach(),
-            masked_mean(entropy.detach(), mask),
-        ];
-        let told = Tensor::cat(told, 0).try_into_vec_as::<f32>()?;
-        let predicted = host_rows(baseline, rollouts)?;
-
-        let (policy, grad_norm) = policy.step(loss)?;
-        let (learner, _) = value.0.step(value_loss)?;
-        self.value = Some(ValueModel(learner));
-        let names = ["loss/policy_avg", "loss/value_avg", "policy/entropy_avg"];
-        let mut stats: UpdateStats = names
-            .into_iter()
-            .zip(told.into_iter().map(f64::from))
-            .collect();
-        stats.push(("grad_norm", grad_norm.into()));
+        let mut means = Means::default();
+        for mini_batch in self.passes.mini_batches(rollouts.len(), rng) {
+            let parts = self
+                .passes
+                .micro_batches(&policy.model, rollouts, &mini_batch)?;
+            let (next, told) = step(policy, &parts, |model, part| {
+                self.policy_losses(model, part, &advantages)
+            })?;
+            policy = next;
+            means.add(told);
+            value = value.step(
+                &parts,
+                |model, part| value_losses(model, part, &returns),
+                &mut means,
+            )?;
+        }
+        self.value = Some(value);
+        let mut stats = means.finish();
         stats.push((
             "critic/vf_explained_var",
-            explained_variance(&predicted, &returns),
+            explained_variance(&baseline, &returns),
         ));
         Ok((policy, stats))
     }
-}
-
-/// The unpadded rows of a `[completions, len]` tensor.
-fn host_rows(rows: Tensor<2>, rollouts: &[Rollout]) -> Result<Vec<Vec<f32>>> {
-    let len = rows.dims()[1].max(1);
-    let values = rows.try_into_vec_as::<f32>()?;
-    let cut = |(row, rollout): (&[f32], &Rollout)| row[..rollout.tokens.len()].to_vec();
-    Ok(values.chunks(len).zip(rollouts).map(cut).collect())
 }

@@ -2,6 +2,7 @@
 
 use rand::rngs::StdRng;
 
+use super::loss::KlEstimator;
 use crate::batch::Tree;
 use crate::config::PolicyConfig;
 use crate::error::Result;
@@ -21,6 +22,9 @@ pub struct Rollout {
     pub tokens: Vec<u32>,
     /// Log-probability of each token when it was sampled, in nats.
     pub log_probs: Vec<f32>,
+    /// The same by the forward pass that training uses, without gradients: what ratios are ratios
+    /// to; empty until it is computed.
+    pub old_log_probs: Vec<f32>,
     /// Log-probability of each token under the reference policy, in nats; empty until it is
     /// computed.
     pub ref_log_probs: Vec<f32>,
@@ -29,12 +33,21 @@ pub struct Rollout {
 }
 
 impl Rollout {
-    /// KL estimate per token, `log pi - log pi_ref` in nats (k1).
-    pub fn kl(&self) -> impl Iterator<Item = f32> {
-        self.log_probs
+    /// Estimate of `KL(pi || pi_ref)` at each token, in nats.
+    pub fn kl(&self, estimator: KlEstimator) -> impl Iterator<Item = f32> {
+        self.old_log_probs
             .iter()
             .zip(&self.ref_log_probs)
-            .map(|(log_prob, reference)| log_prob - reference)
+            .map(move |(log_prob, reference)| estimator.estimate(log_prob - reference))
+    }
+
+    /// Reward of each token: `-kl_coef` times its KL estimate, plus `score` at the last.
+    pub fn token_rewards(&self, score: f32, kl_coef: f32, estimator: KlEstimator) -> Vec<f32> {
+        let mut rewards: Vec<f32> = self.kl(estimator).map(|kl| -kl_coef * kl).collect();
+        if let Some(last) = rewards.last_mut() {
+            *last += score;
+        }
+        rewards
     }
 }
 
@@ -97,6 +110,7 @@ impl<M: CausalLm> Policy<'_, M> {
                 prompt_tokens: encoded[i / n].clone(),
                 tokens: sample.tokens,
                 log_probs: sample.log_probs,
+                old_log_probs: Vec::new(),
                 ref_log_probs: Vec::new(),
                 reward: 0.0,
             });

@@ -5,8 +5,10 @@ use std::time::Instant;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
+use super::health::Health;
+use super::statistics::statistics;
 use super::value::MAX_TOKENS;
-use super::{Algorithm, Policy, RlConfig, Rollout, trees};
+use super::{Algorithm, KlController, Policy, RlConfig, Rollout, UpdateStats, trees};
 use crate::config::PolicyConfig;
 use crate::error::{Error, Result};
 use crate::log_prob::log_probs_of;
@@ -62,25 +64,30 @@ pub fn train<M: CausalLm>(
 ) -> Result<Trained<M>> {
     let reference = initial.clone().valid();
     let mut policy = run.config.optim.init(initial, run.policy_steps());
+    let mut kl = KlController::new(run.config.initial_kl_coef(), run.config.adaptive_kl);
+    let mut health = Health::new(run.config.health);
     let mut progress = Progress::new("rl", run.config.steps as u64, "steps");
     let (mut rollouts_kept, mut n_tokens, mut generate_secs) = (Vec::new(), 0, 0.0);
     for step in 0..run.config.steps {
         let started = Instant::now();
         // All randomness of a step comes from the seed and its number.
         let mut rng = rng_for(seed, "rl", step as u64);
-        let mut rollouts = run.collect(&policy.model.valid(), &reference, step, seed, &mut rng)?;
+        let current = policy.model.valid();
+        let mut rollouts = run.sample(&current, step, seed, &mut rng)?;
         let seconds = started.elapsed().as_secs_f64();
         generate_secs += seconds;
-        n_tokens += rollouts
-            .iter()
-            .map(|rollout| rollout.tokens.len())
-            .sum::<usize>();
+        n_tokens += rollouts.iter().map(|row| row.tokens.len()).sum::<usize>();
+        run.add_log_probs(&current, &reference, &mut rollouts)?;
+        // A second handle on the weights would forbid the optimizer to change them in place.
+        drop(current);
         run.score(&mut rollouts)?;
-        let lr = policy.learning_rate();
-        let (updated, update) = algorithm.update(policy, &rollouts, &mut rng)?;
+        let (lr, kl_coef) = (policy.learning_rate(), kl.coef());
+        let (updated, update) = algorithm.update(policy, &rollouts, kl_coef, &mut rng)?;
         policy = updated;
 
-        let mut stats = run.statistics(&rollouts);
+        let mut stats = statistics(&rollouts, run.config.num_generations, kl_coef);
+        let (reward, measured_kl) = (value(&stats, "reward"), value(&stats, "objective/kl"));
+        kl.observe(measured_kl, rollouts.len());
         stats.extend(update);
         stats.extend([
             ("lr", lr),
@@ -88,27 +95,17 @@ pub fn train<M: CausalLm>(
             ("time/generate", seconds),
             ("time/step", started.elapsed().as_secs_f64()),
         ]);
-        if let Some((_, value)) = stats.iter().find(|(_, value)| !value.is_finite()) {
-            let value = *value as f32;
-            return Err(Error::NotFinite {
-                what: "a statistic of the policy",
-                value,
-                step: step + 1,
-            });
-        }
-        run.metrics.write("rl", step + 1, &stats)?;
+        health.observe(&mut stats);
+        run.write(step + 1, &stats)?;
+        health.verdict(step + 1)?;
         if step % (run.config.steps / LOGGED_TIMES).max(1) == 0 {
-            rollouts_kept.extend(
-                rollouts
-                    .iter()
-                    .take(LOGGED_ROLLOUTS)
-                    .map(|rollout| Completion {
-                        index: step + 1,
-                        ..rollout.completion.clone()
-                    }),
-            );
+            let logged = rollouts.iter().take(LOGGED_ROLLOUTS);
+            rollouts_kept.extend(logged.map(|rollout| Completion {
+                index: step + 1,
+                ..rollout.completion.clone()
+            }));
         }
-        progress.message(format!("reward {:.3}, KL {:.3}", stats[0].1, stats[1].1));
+        progress.message(format!("reward {reward:.3}, KL {measured_kl:.3}"));
         progress.inc(1);
     }
     Ok(Trained {
@@ -119,35 +116,64 @@ pub fn train<M: CausalLm>(
     })
 }
 
+fn value(stats: &UpdateStats, name: &str) -> f64 {
+    let found = stats.iter().find(|(found, _)| *found == name);
+    found.map_or(f64::NAN, |(_, value)| *value)
+}
+
 impl RlRun<'_> {
     /// Optimizer steps of the policy in the whole run.
     fn policy_steps(&self) -> usize {
         self.config.steps * self.config.algorithm.updates_per_step()
     }
 
-    /// Samples a batch and gives it the reference's log-probabilities.
-    fn collect<M: CausalLm>(
+    /// Samples a batch.
+    fn sample<M: CausalLm>(
         &self,
         model: &M,
-        reference: &M,
         step: usize,
         seed: u64,
         rng: &mut StdRng,
     ) -> Result<Vec<Rollout>> {
-        let n = self.config.num_generations;
-        let prompts = self.prompts_of(step, seed);
         let policy = Policy {
             model,
             tokenizer: self.tokenizer,
             config: self.policy,
         };
-        let mut rollouts = policy.sample(&prompts, n, &self.config.sampling, rng)?;
-        let temperature = self.config.sampling.temperature;
-        let log_probs = log_probs_of(reference, &trees(&rollouts), temperature, MAX_TOKENS)?;
-        for (rollout, log_probs) in rollouts.iter_mut().zip(log_probs) {
-            rollout.ref_log_probs = log_probs;
+        let n = self.config.num_generations;
+        policy.sample(&self.prompts_of(step, seed), n, &self.config.sampling, rng)
+    }
+
+    /// Gives rollouts the log-probabilities of the policy and of its reference, by the forward pass
+    /// that training uses. The sampler's own are of texts that are padded otherwise: near, but no
+    /// ratio of them is exactly 1.
+    fn add_log_probs<M: CausalLm>(
+        &self,
+        policy: &M,
+        reference: &M,
+        rollouts: &mut [Rollout],
+    ) -> Result<()> {
+        let (trees, temperature) = (trees(rollouts), self.config.sampling.temperature);
+        let old = log_probs_of(policy, &trees, temperature, MAX_TOKENS)?;
+        let references = log_probs_of(reference, &trees, temperature, MAX_TOKENS)?;
+        for (rollout, (old, reference)) in rollouts.iter_mut().zip(old.into_iter().zip(references))
+        {
+            rollout.old_log_probs = old;
+            rollout.ref_log_probs = reference;
         }
-        Ok(rollouts)
+        Ok(())
+    }
+
+    /// Logs a step, unless a statistic is no number.
+    fn write(&mut self, step: usize, stats: &UpdateStats) -> Result<()> {
+        if let Some((_, value)) = stats.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(Error::NotFinite {
+                what: "a statistic of the policy",
+                value: *value as f32,
+                step,
+            });
+        }
+        self.metrics.write("rl", step, stats)
     }
 
     /// The prompts of a step: a walk through a permutation of all, a new one for each pass.
@@ -182,38 +208,5 @@ impl RlRun<'_> {
             rollout.reward = reward - cut;
         }
         Ok(())
-    }
-
-    /// TRL's metrics of a rollout batch; the KL is the k1 estimate, summed over a completion's
-    /// tokens.
-    fn statistics(&self, rollouts: &[Rollout]) -> Vec<(&'static str, f64)> {
-        let mean = |f: &dyn Fn(&Rollout) -> f64| {
-            rollouts.iter().map(f).sum::<f64>() / rollouts.len().max(1) as f64
-        };
-        let score = mean(&|rollout| rollout.reward.into());
-        let kl = mean(&|rollout| rollout.kl().sum::<f32>().into());
-        let non_score = -f64::from(self.config.kl_coef) * kl;
-        vec![
-            ("objective/scores", score),
-            ("objective/kl", kl),
-            (
-                "objective/entropy",
-                mean(&|rollout| -f64::from(rollout.completion.log_prob)),
-            ),
-            ("objective/non_score_reward", non_score),
-            ("objective/rlhf_reward", score + non_score),
-            (
-                "completions/mean_length",
-                mean(&|rollout| rollout.tokens.len() as f64),
-            ),
-            (
-                "completions/clipped_ratio",
-                mean(&|rollout| (!rollout.completion.finished).into()),
-            ),
-            (
-                "reward_std",
-                mean(&|rollout| (f64::from(rollout.reward) - score).powi(2)).sqrt(),
-            ),
-        ]
     }
 }

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 
+use super::update::{Losses, Means, MicroBatch, step};
 use super::{RlConfig, Rollout, trees};
 use crate::batch::{Batch, Tree};
 use crate::error::Result;
@@ -21,17 +22,22 @@ impl<M: CausalLm> ValueModel<M> {
     /// Puts a zero value head on a copy of `initial`.
     pub fn new(config: &RlConfig, initial: M) -> Self {
         let updates = config.steps * config.algorithm.updates_per_step();
-        Self(config.value_optim.init(ScalarHead::new(initial), updates))
+        let optim = config.value_optim.clone().unwrap_or_default();
+        Self(optim.init(ScalarHead::new(initial), updates))
     }
 
-    /// Values of the state before each completion token, `[completions, len]`; recorded for
-    /// gradients.
-    pub fn forward(&self, batch: &Batch) -> Tensor<2> {
-        let shape = batch.targets.dims();
-        self.0
-            .model
-            .forward(batch.input.clone(), batch.predictors.clone())
-            .reshape(shape)
+    /// One optimizer step down the losses of `parts`; what they tell goes into `means`, but for the
+    /// norm of the gradient, which is the policy's.
+    pub(super) fn step(
+        self,
+        parts: &[MicroBatch],
+        losses: impl Fn(&ScalarHead<M>, &MicroBatch) -> Losses,
+        means: &mut Means,
+    ) -> Result<Self> {
+        let (learner, mut told) = step(self.0, parts, losses)?;
+        told.retain(|(name, _)| *name != "grad_norm");
+        means.add(told);
+        Ok(Self(learner))
     }
 
     /// Values of the state before each token of each rollout, on the host and without gradients.
@@ -60,6 +66,12 @@ impl<M: CausalLm> ValueModel<M> {
         }
         Ok(answers.into_iter().flatten().collect())
     }
+}
+
+/// Values of the state before each completion token, `[completions, len]`; recorded for gradients.
+pub(super) fn values<M: CausalLm>(model: &ScalarHead<M>, batch: &Batch) -> Tensor<2> {
+    let values = model.forward(batch.input.clone(), batch.predictors.clone());
+    values.reshape(batch.targets.dims())
 }
 
 /// Puts one row per completion into a padded tensor `[completions, len]` beside the mask of

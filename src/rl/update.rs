@@ -1,0 +1,190 @@
+//! Optimizer steps on a rollout batch: passes over it, in minibatches, in micro-batches.
+//!
+//! A minibatch is what one optimizer step learns from; a micro-batch is the part of it that goes
+//! through a network at once. Losses and statistics of a micro-batch are sums with the weights of
+//! its minibatch, so that adding those of all its micro-batches gives what one piece would have
+//! given.
+
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use burn::optim::GradientsAccumulator;
+use burn::prelude::*;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+use super::loss::weighted_sum;
+use super::value::padded;
+use super::{Rollout, UpdateStats, trees};
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::model::{CausalLm, device_of};
+use crate::optim::Learner;
+
+/// How often and in what pieces an update goes through its rollouts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Passes {
+    /// Passes over the rollouts.
+    pub(super) epochs: usize,
+    /// Optimizer steps of a pass.
+    pub(super) num_mini_batches: usize,
+    /// Completions that go through the network at once; `None`: the whole minibatch.
+    pub(super) micro_batch_size: Option<usize>,
+}
+
+/// Completions that go through a network at once.
+pub(super) struct MicroBatch {
+    /// Their tokens.
+    pub(super) batch: Batch,
+    /// Which of the rollouts they are.
+    pub(super) rows: Vec<usize>,
+    /// Which rollouts the whole minibatch has.
+    pub(super) mini_batch: Vec<usize>,
+    /// Tokens of the minibatch.
+    n_tokens: usize,
+}
+
+/// What is minimised, with what is to be told of it.
+pub(super) struct Losses {
+    pub(super) loss: Tensor<1>,
+    pub(super) stats: Vec<(&'static str, Tensor<1>)>,
+}
+
+impl MicroBatch {
+    /// The rows of this micro-batch among those of all rollouts, padded, `[completions, len]`.
+    pub(super) fn tensor(&self, rows: &[Vec<f32>]) -> Tensor<2> {
+        let rows: Vec<Vec<f32>> = self.rows.iter().map(|&i| rows[i].clone()).collect();
+        padded(&rows, &self.batch)
+    }
+
+    /// One number for each completion of this micro-batch, among those of all rollouts,
+    /// `[completions, 1]`.
+    pub(super) fn column(&self, values: &[f32]) -> Tensor<2> {
+        let values: Vec<f32> = self.rows.iter().map(|&i| values[i]).collect();
+        let shape = [values.len(), 1];
+        Tensor::from_data(TensorData::new(values, shape), &self.batch.mask.device())
+    }
+
+    /// This micro-batch's part of the mean of `x` over the tokens of the minibatch.
+    pub(super) fn mean(&self, x: Tensor<2>) -> Tensor<1> {
+        let weights = self.batch.mask.clone() / self.n_tokens.max(1) as f32;
+        weighted_sum(x, weights)
+    }
+
+    /// This micro-batch's part of the mean of `x`, `[completions, 1]`, over the minibatch.
+    pub(super) fn mean_of_completions(&self, x: Tensor<2>) -> Tensor<1> {
+        x.sum() / self.mini_batch.len() as f32
+    }
+}
+
+impl Passes {
+    /// The minibatches of all passes in their order, as sorted indices of the rollouts.
+    pub(super) fn mini_batches(&self, n: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
+        let size = n.div_ceil(self.num_mini_batches).max(1);
+        let mut all = Vec::new();
+        for _ in 0..self.epochs {
+            let mut order: Vec<usize> = (0..n).collect();
+            order.shuffle(rng);
+            for picked in order.chunks_mut(size) {
+                // In rollout order, samples of one prompt stand together and share its encoding.
+                picked.sort_unstable();
+                all.push(picked.to_vec());
+            }
+        }
+        all
+    }
+
+    /// Builds the tensors of a minibatch on the device of `model`.
+    pub(super) fn micro_batches<M: CausalLm>(
+        &self,
+        model: &M,
+        rollouts: &[Rollout],
+        mini_batch: &[usize],
+    ) -> Result<Vec<MicroBatch>> {
+        let device = device_of(model);
+        let n_tokens = mini_batch.iter().map(|&i| rollouts[i].tokens.len()).sum();
+        let build = |rows: &[usize]| {
+            let picked: Vec<Rollout> = rows.iter().map(|&i| rollouts[i].clone()).collect();
+            let trees = trees(&picked);
+            Ok(MicroBatch {
+                batch: Batch::new(&trees, model.vocab_size(), model.max_len(), &device)?,
+                rows: rows.to_vec(),
+                mini_batch: mini_batch.to_vec(),
+                n_tokens,
+            })
+        };
+        let size = self.micro_batch_size.unwrap_or(mini_batch.len()).max(1);
+        mini_batch.chunks(size).map(build).collect()
+    }
+
+    /// Goes through the rollouts, one optimizer step per minibatch; the means of what the steps
+    /// told.
+    pub(super) fn run<M: CausalLm>(
+        &self,
+        mut policy: Learner<M>,
+        rollouts: &[Rollout],
+        rng: &mut StdRng,
+        losses: impl Fn(&M, &MicroBatch) -> Losses,
+    ) -> Result<(Learner<M>, UpdateStats)> {
+        let mut means = Means::default();
+        for mini_batch in self.mini_batches(rollouts.len(), rng) {
+            let parts = self.micro_batches(&policy.model, rollouts, &mini_batch)?;
+            let (next, told) = step(policy, &parts, &losses)?;
+            policy = next;
+            means.add(told);
+        }
+        Ok((policy, means.finish()))
+    }
+}
+
+/// One optimizer step down the sum of the losses of `parts`; tells the sums of their statistics and
+/// `grad_norm`, read from the device at once.
+pub(super) fn step<N: Module>(
+    learner: Learner<N>,
+    parts: &[MicroBatch],
+    losses: impl Fn(&N, &MicroBatch) -> Losses,
+) -> Result<(Learner<N>, UpdateStats)> {
+    let mut grads = GradientsAccumulator::new();
+    let mut names = Vec::new();
+    let mut values: Vec<Tensor<1>> = Vec::new();
+    for part in parts {
+        let Losses { loss, stats } = losses(&learner.model, part);
+        grads.accumulate(&learner.model, learner.gradients(loss));
+        let stats = stats.into_iter().map(|(name, value)| {
+            names.push(name);
+            value.detach()
+        });
+        values.extend(stats);
+    }
+    let (learner, grad_norm) = learner.apply(grads.grads())?;
+    let mut told: UpdateStats = vec![("grad_norm", grad_norm.into())];
+    if !values.is_empty() {
+        let values = Tensor::cat(values, 0).try_into_vec_as::<f32>()?;
+        for (name, value) in names.into_iter().zip(values.into_iter().map(f64::from)) {
+            match told.iter_mut().find(|(told, _)| *told == name) {
+                Some((_, sum)) => *sum += value,
+                None => told.push((name, value)),
+            }
+        }
+    }
+    Ok((learner, told))
+}
+
+/// Means of what the optimizer steps of an update told.
+#[derive(Default)]
+pub(super) struct Means(BTreeMap<&'static str, (f64, usize)>);
+
+impl Means {
+    pub(super) fn add(&mut self, told: UpdateStats) {
+        for (name, value) in told {
+            let (sum, n) = self.0.entry(name).or_default();
+            *sum += value;
+            *n += 1;
+        }
+    }
+
+    pub(super) fn finish(self) -> UpdateStats {
+        let mean = |(name, (sum, n))| (name, sum / n as f64);
+        self.0.into_iter().map(mean).collect()
+    }
+}

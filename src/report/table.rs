@@ -317,8 +317,8 @@ rlaif          21.0               12.5%     0.500
 Labelers: agreement with the preferred order [95% interval], and how often the position decides
 labeler           alignment  same position  on the policy's pairs     paper  paper alignment  \
 paper same position
-m        80.0% [75.0, 85.0]          10.0%     70.0% [60.0, 80.0]  PaLM 2 L            78.0%  \
-              18.0%
+m        80.0% [75.0, 85.0]          10.0%     70.0% [60.0, 80.0]  PaLM 2 L            78.0%                \
+18.0%
 Paper: the labeler of the same rank by size, Tables 3 and 4, summarization: other models and data.
 
 Reward model, on pairs it was not trained on [95% interval]

@@ -26,7 +26,7 @@ use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
 use rlaif::label::prompt::{compare_prefix, compare_question, score_prefix, score_question};
 use rlaif::label::{LocalLabeler, OracleLabeler, alignment, held_out_pairs, label};
-use rlaif::model::{self, CausalLm, Llama, LlamaConfig};
+use rlaif::model::{self, CausalLm, LlamaConfig, Transformer};
 use rlaif::optim::{OptimConfig, OptimKind, Schedule};
 use rlaif::run::RunDir;
 use rlaif::tokenizer::Tokenizer;
@@ -132,12 +132,12 @@ fn main() -> rlaif::Result<()> {
 /// alone, one token that hangs on many facts, teaches very slowly.
 #[derive(Module, Debug)]
 struct Student {
-    model: Llama,
+    model: Transformer,
     marks: Linear,
 }
 
 impl Student {
-    fn new(model: Llama, device: &Device) -> Self {
+    fn new(model: Transformer, device: &Device) -> Self {
         let zeros = Initializer::Zeros;
         let marks = LinearConfig::new(model.hidden_size(), MARKS).with_initializer(zeros);
         Self {
@@ -218,7 +218,7 @@ fn train(
             })
             .collect::<rlaif::Result<Vec<_>>>()?;
         let trees: Vec<Tree> = lessons.iter().map(|lesson| lesson.tree.clone()).collect();
-        let vocab = learner.model.model.config().vocab_size;
+        let vocab = learner.model.model.vocab_size();
         let batch = Batch::new(&trees, vocab, 512, &device)?;
         let targets = Targets::new(&lessons, &batch);
         let [words, answers, marks] = learner.model.losses(&batch, &targets);
@@ -245,7 +245,12 @@ fn train(
     Ok(learner.model)
 }
 
-fn save(models: &RunDir, name: &str, model: &Llama, tokenizer: &Tokenizer) -> rlaif::Result<()> {
+fn save(
+    models: &RunDir,
+    name: &str,
+    model: &Transformer,
+    tokenizer: &Tokenizer,
+) -> rlaif::Result<()> {
     models.write_dir(name, |dir| {
         model::save(model, dir)?;
         tokenizer.save(dir)

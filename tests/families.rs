@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use burn::module::{ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -124,27 +125,39 @@ fn logits_are_those_of_transformers() {
     }
 }
 
-/// With a cache, alone and in a batch where the shorter prompt is padded on the left.
+/// With a cache: alone, in a batch where the shorter prompt is padded on the left, and with two
+/// samples of each prompt of which some leave the batch early.
 #[test]
 fn greedy_tokens_are_those_of_transformers() {
     for family in FAMILIES {
-        let (model, expected) = (load(family), expected(family));
-        let check = |prompts: &[Vec<u32>], golden: &[Vec<u32>]| {
+        let (
+            model,
+            Expected {
+                prompts, greedy, ..
+            },
+        ) = (load(family), expected(family));
+        let check = |prompts: &[Vec<u32>], n_samples: usize, eos: &[u32], golden: &[Vec<u32>]| {
             let config = SamplingConfig {
                 temperature: 0.0,
                 max_new_tokens: golden[0].len(),
                 ..Default::default()
             };
             let mut rng = StdRng::seed_from_u64(0);
-            let samples = generate(&model, prompts, 1, &[], &config, &mut rng).unwrap();
-            for (sample, golden) in samples.iter().zip(golden) {
-                assert_eq!(&sample.tokens, golden, "{family}");
+            let samples = generate(&model, prompts, n_samples, eos, &config, &mut rng).unwrap();
+            for (i, sample) in samples.iter().enumerate() {
+                let golden = &golden[i / n_samples];
+                let end = golden.iter().position(|id| eos.contains(id));
+                let end = end.map_or(golden.len(), |last| last + 1);
+                assert_eq!(sample.tokens, golden[..end], "{family}");
             }
         };
-        for (prompt, golden) in expected.prompts.iter().zip(&expected.greedy) {
-            check(std::slice::from_ref(prompt), std::slice::from_ref(golden));
+        for (prompt, golden) in prompts.iter().zip(&greedy) {
+            check(slice::from_ref(prompt), 1, &[], slice::from_ref(golden));
         }
-        check(&expected.prompts, &expected.greedy);
+        check(&prompts, 1, &[], &greedy);
+        for golden in &greedy {
+            check(&prompts, 2, &[golden[3]], &greedy);
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Architecture {
     pub max_len: usize,
     /// Factor on the embedding: `sqrt(hidden_size)` for Gemma, 1 elsewhere.
     pub embed_scale: f32,
-    /// Whether the head is the transposed embedding.
+    /// From hidden states to logits.
     pub head: Head,
     /// Where positions enter.
     pub positions: Positions,

@@ -8,7 +8,6 @@ use super::architecture::{
     NormKind, Positions, QkNorm, Reach, Residual,
 };
 use super::config::{FULL, Fields, SLIDING, Sizes};
-use super::rotary::Rope;
 
 /// A family of models, by whose names the tensors of a checkpoint go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,11 +103,17 @@ impl Family {
     }
 }
 
-/// Bias-free, RMSNorm, rotary, SwiGLU: what most families are or start from.
-pub(super) fn plain(family: Family, sizes: &Sizes, inner: usize, rope: Rope) -> Architecture {
+/// Bias-free, RMSNorm, SwiGLU, the first rotation in every layer: what most families are or start
+/// from.
+pub(super) fn plain(
+    family: Family,
+    sizes: &Sizes,
+    inner: usize,
+    positions: Positions,
+) -> Architecture {
     let layer = LayerKind {
         reach: Reach::Full,
-        rope: Some(0),
+        rope: (positions != Positions::Learned).then_some(0),
     };
     Architecture {
         family,
@@ -117,7 +122,7 @@ pub(super) fn plain(family: Family, sizes: &Sizes, inner: usize, rope: Rope) -> 
         max_len: sizes.max_len,
         embed_scale: 1.0,
         head: Head::Own,
-        positions: Positions::Rotary(vec![rope]),
+        positions,
         norm: NormKind::Rms,
         norm_eps: 1e-6,
         residual: Residual::Sequential,
@@ -149,7 +154,12 @@ fn llama_like(family: Family, fields: &Fields) -> Result<Architecture, String> {
     let theta = if family == Family::SmolLm3 { 2e6 } else { 1e4 };
     let theta = fields.rope_theta.unwrap_or(theta);
     let rope = fields.rope(FULL, sizes.head_dim, (theta, 1.0))?;
-    let mut arch = plain(family, &sizes, inner(fields)?, rope);
+    let mut arch = plain(
+        family,
+        &sizes,
+        inner(fields)?,
+        Positions::Rotary(vec![rope]),
+    );
     arch.norm_eps = fields.rms_norm_eps.unwrap_or(1e-6);
     arch.head = head(fields, family == Family::SmolLm3);
     arch.feed_forward.activation = activation(fields.hidden_act.as_deref(), "silu")?;
@@ -200,7 +210,12 @@ fn phi3(fields: &Fields) -> Result<Architecture, String> {
     let sizes = fields.sizes(None)?;
     let theta = fields.rope_theta.unwrap_or(1e4);
     let rope = fields.rope(FULL, sizes.head_dim, (theta, 1.0))?;
-    let mut arch = plain(Family::Phi3, &sizes, inner(fields)?, rope);
+    let mut arch = plain(
+        Family::Phi3,
+        &sizes,
+        inner(fields)?,
+        Positions::Rotary(vec![rope]),
+    );
     arch.norm_eps = fields.rms_norm_eps.unwrap_or(1e-5);
     arch.head = head(fields, false);
     arch.feed_forward.activation = activation(fields.hidden_act.as_deref(), "silu")?;
@@ -218,7 +233,12 @@ fn gemma(family: Family, fields: &Fields) -> Result<Architecture, String> {
     };
     let theta = fields.rope_theta.unwrap_or(if third { 1e6 } else { 1e4 });
     let rope = fields.rope(FULL, sizes.head_dim, (theta, 1.0))?;
-    let mut arch = plain(family, &sizes, inner(fields)?, rope);
+    let mut arch = plain(
+        family,
+        &sizes,
+        inner(fields)?,
+        Positions::Rotary(vec![rope]),
+    );
     arch.embed_scale = (sizes.hidden as f32).sqrt();
     arch.head = head(fields, true);
     arch.norm = NormKind::RmsOffset;
@@ -257,12 +277,7 @@ fn gemma(family: Family, fields: &Fields) -> Result<Architecture, String> {
 fn gpt2(fields: &Fields) -> Result<Architecture, String> {
     let sizes = fields.sizes(None)?;
     let inner = fields.intermediate_size.unwrap_or(4 * sizes.hidden);
-    let unused = Rope::unscaled(1e4, 0);
-    let mut arch = plain(Family::Gpt2, &sizes, inner, unused);
-    arch.positions = Positions::Learned;
-    for layer in &mut arch.layers {
-        layer.rope = None;
-    }
+    let mut arch = plain(Family::Gpt2, &sizes, inner, Positions::Learned);
     arch.head = head(fields, true);
     let given = fields.hidden_act.as_deref();
     set_gpt(&mut arch, fields, activation(given, "gelu_new")?, true);
@@ -275,7 +290,12 @@ fn gpt_neox(fields: &Fields) -> Result<Architecture, String> {
     let theta = fields.rotary_emb_base.unwrap_or(1e4);
     let fraction = fields.rotary_pct.unwrap_or(0.25);
     let rope = fields.rope(FULL, sizes.head_dim, (theta, fraction))?;
-    let mut arch = plain(Family::GptNeoX, &sizes, inner(fields)?, rope);
+    let mut arch = plain(
+        Family::GptNeoX,
+        &sizes,
+        inner(fields)?,
+        Positions::Rotary(vec![rope]),
+    );
     arch.head = head(fields, false);
     if fields.use_parallel_residual.unwrap_or(true) {
         arch.residual = Residual::Parallel;

@@ -4,7 +4,7 @@ use burn::prelude::*;
 use serde_json::json;
 
 use super::Transformer;
-use super::architecture::Head;
+use super::architecture::{Head, Positions};
 use super::config::{ModelConfig, Sizes};
 use super::family::{Family, plain};
 use super::rotary::Rope;
@@ -72,7 +72,8 @@ impl LlamaConfig {
             max_len: self.max_position_embeddings,
         };
         let rope = Rope::unscaled(self.rope_theta, sizes.head_dim);
-        let mut architecture = plain(Family::Llama, &sizes, self.intermediate_size, rope);
+        let positions = Positions::Rotary(vec![rope]);
+        let mut architecture = plain(Family::Llama, &sizes, self.intermediate_size, positions);
         architecture.norm_eps = self.rms_norm_eps;
         architecture.head = self.head;
         let json = json!({

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::architecture::Architecture;
+use super::architecture::{Architecture, Head};
 use super::family::Family;
 
 /// A tensor of a file.
@@ -165,8 +165,7 @@ pub(super) fn is_harmless(architecture: &Architecture, name: &str) -> bool {
     let head = names(architecture.family).head;
     name.ends_with("rotary_emb.inv_freq")
         || buffers.iter().any(|buffer| name.ends_with(buffer))
-        || architecture.head == super::architecture::Head::Tied
-            && name.strip_suffix(".weight") == Some(head)
+        || architecture.head == Head::Tied && name.strip_suffix(".weight") == Some(head)
 }
 
 /// The tensors of a file of this family for a model whose parameters are `slots`, by path. A
@@ -176,29 +175,21 @@ pub(super) fn stored_tensors(
     slots: &BTreeMap<String, Vec<usize>>,
 ) -> Vec<StoredTensor> {
     let names = names(architecture.family);
-    let Names { trunk, .. } = names;
-    let mut modules: Vec<(String, Vec<String>, Layout)> = vec![
-        (
-            trunk.to_string() + names.embed,
-            vec!["embed_tokens".into()],
-            Same,
-        ),
-        (
-            trunk.to_string() + names.positions,
-            vec!["embed_positions".into()],
-            Same,
-        ),
-        (trunk.to_string() + names.norm, vec!["norm".into()], Same),
-    ];
-    let head = if slots.contains_key("score.weight") {
+    let trunk = |name: &str| names.trunk.to_string() + name;
+    let (head, head_part) = if slots.contains_key("score.weight") {
         ("score", "score")
     } else {
         (names.head, "lm_head")
     };
-    modules.push((head.0.into(), vec![head.1.into()], Rows));
+    let mut modules = vec![
+        (trunk(names.embed), vec!["embed_tokens".into()], Same),
+        (trunk(names.positions), vec!["embed_positions".into()], Same),
+        (trunk(names.norm), vec!["norm".into()], Same),
+        (head.to_string(), vec![head_part.to_string()], Rows),
+    ];
     for i in 0..architecture.layers.len() {
         for (file, parts, layout) in names.parts {
-            let file = format!("{trunk}{}.{i}.{file}", names.layers);
+            let file = trunk(&format!("{}.{i}.{file}", names.layers));
             let parts = parts.iter().map(|part| format!("layers.{i}.{part}"));
             modules.push((file, parts.collect(), *layout));
         }

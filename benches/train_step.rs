@@ -24,7 +24,7 @@ use rlaif::batch::{Batch, Tree};
 use rlaif::error::Result;
 use rlaif::generate::{Sample, SamplingConfig, generate};
 use rlaif::log_prob::{log_probs_of, token_log_probs};
-use rlaif::model::{Llama, LlamaConfig};
+use rlaif::model::{CausalLm, LlamaConfig, Transformer};
 use rlaif::optim::{Learner, OptimConfig};
 use rlaif::rl::advantage::{gae, whiten};
 use rlaif::rl::loss::{Clip, clipped_surrogate, masked_mean, nll, token_log_ratio};
@@ -49,14 +49,14 @@ fn main() {
 /// Steps `learner` once untimed, then under the clock.
 fn bench_steps(
     bencher: Bencher,
-    learner: Learner<Llama>,
-    mut step: impl FnMut(Learner<Llama>) -> Result<Learner<Llama>>,
+    learner: Learner<Transformer>,
+    mut step: impl FnMut(Learner<Transformer>) -> Result<Learner<Transformer>>,
 ) {
     let mut learner = Some(step(learner).unwrap());
     bencher.bench_local(|| learner = learner.take().map(|learner| step(learner).unwrap()));
 }
 
-fn learner(model: Llama) -> Learner<Llama> {
+fn learner(model: Transformer) -> Learner<Transformer> {
     OptimConfig::default().init(model, 1_000)
 }
 
@@ -88,11 +88,11 @@ fn rl(bencher: Bencher, config: &LlamaConfig) {
 }
 
 fn rl_step(
-    learner: Learner<Llama>,
-    reference: &Llama,
+    learner: Learner<Transformer>,
+    reference: &Transformer,
     prompts: &[Vec<u32>],
     rng: &mut StdRng,
-) -> Result<Learner<Llama>> {
+) -> Result<Learner<Transformer>> {
     let sampling = SamplingConfig {
         max_new_tokens: LEN,
         ..Default::default()
@@ -140,7 +140,7 @@ fn rl_step(
     );
     let advantages = rows(advantages.concat());
     let limit = LEN + LEN;
-    let batch = Batch::new(&trees, learner.model.config().vocab_size, limit, &device)?;
+    let batch = Batch::new(&trees, learner.model.vocab_size(), limit, &device)?;
     let log_probs = token_log_probs(&learner.model, &batch, 1.0);
     let log_ratio = token_log_ratio(log_probs, old_log_probs);
     let surrogate = clipped_surrogate(log_ratio, advantages, &Clip::symmetric(CLIP_EPS));

@@ -320,11 +320,11 @@ impl Pipeline {
         }
     }
 
-    fn load(&self, dir: &Path) -> Result<(model::Llama, Tokenizer)> {
+    fn load(&self, dir: &Path) -> Result<(model::Transformer, Tokenizer)> {
         Ok((model::load(dir, &self.device)?, Tokenizer::load(dir)?))
     }
 
-    fn save(&self, rel: &str, model: &model::Llama, tokenizer: &Tokenizer) -> Result<()> {
+    fn save(&self, rel: &str, model: &model::Transformer, tokenizer: &Tokenizer) -> Result<()> {
         self.run.write_dir(rel, |dir| {
             model::save(model, dir)?;
             tokenizer.save(dir)

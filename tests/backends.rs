@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
 use rlaif::generate::{Sample, SamplingConfig, generate};
 use rlaif::log_prob::{log_probs_of, token_log_probs};
-use rlaif::model::{CausalLm, Llama, LlamaConfig, randomize};
+use rlaif::model::{CausalLm, LlamaConfig, Transformer, randomize};
 use rlaif::optim::{Learner, OptimConfig};
 use rlaif::rl::loss::{
     Clip, KlEstimator, clipped_surrogate, kl, masked_mean, nll, soft_bradley_terry, token_log_ratio,
@@ -23,7 +23,7 @@ const MAX_LEN: usize = 48;
 const EOS: u32 = 2;
 
 /// A model of random weights with grouped key/value heads: the same on every device.
-fn model(device: &Device) -> Llama {
+fn model(device: &Device) -> Transformer {
     let mut config = LlamaConfig::small(VOCAB, 32, 2, 4, MAX_LEN);
     config.num_key_value_heads = Some(2);
     randomize(config.init(device), &mut StdRng::seed_from_u64(3))
@@ -145,7 +145,7 @@ fn check_training(device: &Device) {
 
 /// One step of fine-tuning: the loss before it, the norm of the gradient, and the model after it. A
 /// gradient that is not finite would be an error.
-fn train_once(device: &Device) -> (f32, f32, Learner<Llama>) {
+fn train_once(device: &Device) -> (f32, f32, Learner<Transformer>) {
     let config = OptimConfig {
         learning_rate: 1e-2,
         ..OptimConfig::default()
@@ -179,7 +179,7 @@ fn check_greedy(device: &Device) {
 }
 
 /// Greedy decoding the slow way: a full forward for each token.
-fn greedy(model: &Llama, prompt: Vec<u32>, max_new_tokens: usize, device: &Device) -> Sample {
+fn greedy(model: &Transformer, prompt: Vec<u32>, max_new_tokens: usize, device: &Device) -> Sample {
     let mut text = prompt;
     let mut sample = Sample {
         tokens: Vec::new(),

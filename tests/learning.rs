@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rlaif::config::PolicyConfig;
 use rlaif::generate::SamplingConfig;
-use rlaif::model::{CausalLm, Llama, LlamaConfig, randomize};
+use rlaif::model::{CausalLm, LlamaConfig, Transformer, randomize};
 use rlaif::optim::{OptimConfig, OptimKind, Schedule};
 use rlaif::record::{Completion, Prompt, read_jsonl};
 use rlaif::reward::Reward;
@@ -112,7 +112,7 @@ fn run(config: &RlConfig) -> (rlaif::Result<()>, Vec<Metric>) {
     let run = RunDir::create(folder.path()).unwrap();
     let tokenizer = tokenizer(folder.path());
     let shape = LlamaConfig::small(WORDS.len(), 32, 2, 2, 32);
-    let model: Llama = randomize(shape.init(&Device::flex()), &mut StdRng::seed_from_u64(5));
+    let model: Transformer = randomize(shape.init(&Device::flex()), &mut StdRng::seed_from_u64(5));
     assert_eq!(model.vocab_size(), WORDS.len());
     let prompts: Vec<Prompt> = (0..24)
         .map(|i| Prompt {

@@ -12,10 +12,10 @@ use burn::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rlaif::generate::{SamplingConfig, generate};
-use rlaif::model::{self, CausalLm, Input, Llama};
+use rlaif::model::{self, CausalLm, Input, Transformer};
 use rlaif::tokenizer::Tokenizer;
 
-fn stories() -> Option<(Llama, Tokenizer)> {
+fn stories() -> Option<(Transformer, Tokenizer)> {
     let data = std::env::var("RLAIF_DATA").unwrap_or_else(|_| "../shared/data".into());
     let dir = PathBuf::from(data).join("stories260k");
     if !dir.exists() {

@@ -4,7 +4,7 @@
 use burn::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rlaif::model::{Llama, LlamaConfig, randomize};
+use rlaif::model::{LlamaConfig, Transformer, randomize};
 
 /// Hidden 64, 4 layers, 4 heads on 2 key/value heads, vocabulary 512: what is not arithmetic shows.
 pub(crate) fn tiny() -> LlamaConfig {
@@ -20,13 +20,13 @@ pub(crate) fn smollm2_135m() -> LlamaConfig {
     LlamaConfig {
         intermediate_size: 1536,
         num_key_value_heads: Some(3),
-        rope_theta: Some(100_000.0),
+        rope_theta: 100_000.0,
         ..LlamaConfig::small(49_152, 576, 30, 9, 2048)
     }
 }
 
 /// The model of a shape, the same weights every time.
-pub(crate) fn model(config: &LlamaConfig, device: &Device) -> Llama {
+pub(crate) fn model(config: &LlamaConfig, device: &Device) -> Transformer {
     randomize(config.init(device), &mut StdRng::seed_from_u64(0))
 }
 

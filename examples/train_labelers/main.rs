@@ -25,7 +25,7 @@ use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
 use rlaif::label::prompt::{compare_prefix, compare_question, score_prefix, score_question};
 use rlaif::label::{LocalLabeler, OracleLabeler, alignment, held_out_pairs, label};
-use rlaif::model::{self, CausalLm, Llama, LlamaConfig};
+use rlaif::model::{self, CausalLm, LlamaConfig, Transformer};
 use rlaif::optim::{OptimConfig, OptimKind, Schedule};
 use rlaif::run::RunDir;
 use rlaif::tokenizer::Tokenizer;
@@ -150,12 +150,12 @@ fn main() -> rlaif::Result<()> {
 /// alone, one token that hangs on many facts, teaches very slowly.
 #[derive(Module, Debug)]
 struct Student {
-    model: Llama,
+    model: Transformer,
     marks: Linear,
 }
 
 impl Student {
-    fn new(model: Llama, device: &Device) -> Self {
+    fn new(model: Transformer, device: &Device) -> Self {
         let zeros = Initializer::Zeros;
         let marks = LinearConfig::new(model.hidden_size(), MARKS).with_initializer(zeros);
         Self {
@@ -229,7 +229,7 @@ fn train(args: &Args, phase: Phase, student: Student, teacher: &Teacher) -> rlai
             .map(|index| teacher.lesson(split, index, kinds[index % kinds.len()]))
             .collect::<rlaif::Result<Vec<_>>>()?;
         let trees: Vec<Tree> = lessons.iter().map(|lesson| lesson.tree.clone()).collect();
-        let vocab = learner.model.model.config().vocab_size;
+        let vocab = learner.model.model.vocab_size();
         let batch = Batch::new(&trees, vocab, 512, &device)?;
         let targets = Targets::new(&lessons, &batch);
         let [words, answers, marks] = learner.model.losses(&batch, &targets);

@@ -10,7 +10,7 @@ use super::prompt::{
 use super::{Candidate, Candidates, Judgement, Labeler, Pair, answer_log_probs};
 use crate::batch::Tree;
 use crate::error::Result;
-use crate::model::{self, CausalLm, Llama};
+use crate::model::{self, CausalLm, Transformer};
 use crate::tokenizer::Tokenizer;
 
 /// Padded tokens in one forward pass of the labeler.
@@ -20,7 +20,7 @@ const MAX_TOKENS: usize = 8_192;
 ///
 /// Both orders of a pair, and consecutive pairs or candidates of one prompt, share one encoding of
 /// the preamble and the text.
-pub struct LocalLabeler<M = Llama> {
+pub struct LocalLabeler<M = Transformer> {
     name: String,
     model: M,
     tokenizer: Tokenizer,
@@ -28,7 +28,7 @@ pub struct LocalLabeler<M = Llama> {
     score_answers: Candidates,
 }
 
-impl LocalLabeler<Llama> {
+impl LocalLabeler<Transformer> {
     /// Loads the model of a Hugging Face folder; its name is the folder's.
     ///
     /// # Errors

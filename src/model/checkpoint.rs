@@ -1,144 +1,252 @@
-//! Hugging Face folders in and out: `config.json` and `model.safetensors`.
-//!
-//! Fields of the modules carry the names of the file's tensors, so the map between the two is one
-//! prefix. A file with a missing, unknown or mis-shaped tensor is refused with the list of them.
+//! Hugging Face folders in and out: `config.json` and the weights, in the names and layouts of the
+//! model's family. A file with a missing, unknown or mis-shaped tensor is refused with the list of
+//! them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::module::Module;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
-use burn::store::{
-    BurnToPyTorchAdapter, FloatCastAdapter, KeyRemapper, ModuleAdapter, ModuleSnapshot,
-    PyTorchToBurnAdapter, SafetensorsStore,
-};
-use burn::tensor::DType;
+use serde_json::{Value, json};
 
-use super::{Llama, LlamaConfig, ScalarHead};
+use super::architecture::{Architecture, Head};
+use super::config::ModelConfig;
+use super::names::{StoredTensor, is_harmless, stored_tensors, trunk};
+use super::weights::{self, Weights};
+use super::{ScalarHead, Transformer};
 use crate::error::{Error, Result};
 
-const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
-
-/// Module path to tensor name and back, for a language model.
-const LM_NAMES: [(&str, &str); 2] = [
-    (r"^model\.", ""),
-    (r"^(embed_tokens|layers|norm)\.", "model.$1."),
-];
-/// The same for a model with a scalar head.
-const HEAD_NAMES: [(&str, &str); 2] = [(r"^model\.", "backbone."), (r"^backbone\.", "model.")];
 
 /// Loads a language model from a Hugging Face folder.
 ///
 /// # Errors
 /// The folder or a file is missing, the family or an option is not implemented, or the tensors do
 /// not fit.
-pub fn load(dir: &Path, device: &Device) -> Result<Llama> {
-    let config = LlamaConfig::read(&dir.join(CONFIG))?;
-    let mut model = config.init(device);
-    read_weights(&mut model, dir, LM_NAMES[0])?;
-    Ok(model)
+pub fn load(dir: &Path, device: &Device) -> Result<Transformer> {
+    let config = ModelConfig::read(&dir.join(CONFIG))?;
+    read_weights(config.init(device), &config.architecture, dir)
 }
 
 /// Loads a `*ForSequenceClassification` folder with one label: a reward or value model.
 ///
 /// # Errors
 /// As [`load`], and when the folder holds a model without the tensor `score.weight`.
-pub fn load_head(dir: &Path, device: &Device) -> Result<ScalarHead<Llama>> {
-    let mut config = LlamaConfig::read(&dir.join(CONFIG))?;
+pub fn load_head(dir: &Path, device: &Device) -> Result<ScalarHead<Transformer>> {
+    let mut config = ModelConfig::read(&dir.join(CONFIG))?;
     // A classifier has no vocabulary head, whatever the file says about tying it.
-    config.tie_word_embeddings = true;
+    config.architecture.head = Head::Tied;
     let mut model = ScalarHead::new(config.init(device));
-    model.mean = config.reward_mean.unwrap_or(0.0);
-    model.std = config.reward_std.unwrap_or(1.0);
-    read_weights(&mut model, dir, HEAD_NAMES[0])?;
-    Ok(model)
+    (model.mean, model.std) = config.reward_scale;
+    read_weights(model, &config.architecture, dir)
 }
 
 /// Writes a language model as a Hugging Face folder; `dir` exists.
 ///
 /// # Errors
-/// The file system refuses.
-pub fn save(model: &Llama, dir: &Path) -> Result<()> {
-    let config = LlamaConfig {
-        architectures: vec!["LlamaForCausalLM".into()],
-        num_labels: None,
-        reward_mean: None,
-        reward_std: None,
-        ..model.config().clone()
-    };
-    write_config(&config, dir)?;
-    write_weights(model, dir, LM_NAMES[1])
+/// The device or the file system fails.
+pub fn save(model: &Transformer, dir: &Path) -> Result<()> {
+    let config = model.config();
+    let class = config.architecture.family.causal_lm();
+    let scale = [
+        ("num_labels", None),
+        ("reward_mean", None),
+        ("reward_std", None),
+    ];
+    write_config(config, class, scale, dir)?;
+    write_weights(model, &config.architecture, dir)
 }
 
-/// Writes a model with a scalar head as `LlamaForSequenceClassification`; `dir` exists.
+/// Writes a model with a scalar head as `*ForSequenceClassification`; `dir` exists.
 ///
 /// # Errors
-/// The file system refuses.
-pub fn save_head(model: &ScalarHead<Llama>, dir: &Path) -> Result<()> {
-    let config = LlamaConfig {
-        architectures: vec!["LlamaForSequenceClassification".into()],
-        num_labels: Some(1),
-        reward_mean: Some(model.mean),
-        reward_std: Some(model.std),
-        ..model.backbone.config().clone()
-    };
-    write_config(&config, dir)?;
-    write_weights(model, dir, HEAD_NAMES[1])
+/// The device or the file system fails.
+pub fn save_head(model: &ScalarHead<Transformer>, dir: &Path) -> Result<()> {
+    let config = model.backbone.config();
+    let class = config.architecture.family.classifier();
+    let scale = [
+        ("num_labels", Some(json!(1))),
+        ("reward_mean", Some(json!(model.mean))),
+        ("reward_std", Some(json!(model.std))),
+    ];
+    write_config(config, class, scale, dir)?;
+    write_weights(model, &config.architecture, dir)
 }
 
-fn write_config(config: &LlamaConfig, dir: &Path) -> Result<()> {
+/// The `config.json` that the model came with, with what has changed: the class, the fields listed
+/// (`None` removes one), and that the weights are of 32 bits.
+fn write_config(
+    config: &ModelConfig,
+    class: String,
+    fields: [(&str, Option<Value>); 3],
+    dir: &Path,
+) -> Result<()> {
     let path = dir.join(CONFIG);
+    let mut json = config.json.clone();
+    if let Value::Object(json) = &mut json {
+        json.insert("architectures".into(), json!([class]));
+        for (name, value) in fields {
+            json.remove(name);
+            json.extend(value.map(|value| (name.to_string(), value)));
+        }
+        for name in ["dtype", "torch_dtype"] {
+            if json.contains_key(name) {
+                json.insert(name.into(), json!("float32"));
+            }
+        }
+    }
     let text =
-        serde_json::to_string_pretty(config).map_err(|e| Error::file(&path, e.to_string()))?;
+        serde_json::to_string_pretty(&json).map_err(|e| Error::file(&path, e.to_string()))?;
     std::fs::write(&path, text + "\n").map_err(Error::io("write", &path))
 }
 
-fn write_weights<M: Module>(model: &M, dir: &Path, names: (&str, &str)) -> Result<()> {
-    let path = dir.join(WEIGHTS);
-    let mut store = SafetensorsStore::from_file(&path)
-        .overwrite(true)
-        // One entry: with burn's own beside it their order, and so the file's bytes, would vary.
-        .clear_metadata()
-        .metadata("format", "pt")
-        .remap(remapper(names, &path)?)
-        .with_to_adapter(BurnToPyTorchAdapter);
-    model
-        .save_into(&mut store)
-        .map_err(|e| Error::file(&path, e.to_string()))
-}
-
-fn read_weights<M: Module>(model: &mut M, dir: &Path, names: (&str, &str)) -> Result<()> {
-    let path = dir.join(WEIGHTS);
-    std::fs::metadata(&path).map_err(Error::io("read", &path))?;
-    let mut store = SafetensorsStore::from_file(&path)
-        .allow_partial(true)
-        .validate(false)
-        .remap(remapper(names, &path)?)
-        .with_from_adapter(PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32)));
-    let result = model
-        .load_from(&mut store)
-        .map_err(|e| Error::file(&path, e.to_string()))?;
-    let mut faults: Vec<String> = result.errors.iter().map(ToString::to_string).collect();
-    let named = |what: &str, name: &str| format!("{what} tensor `{name}`");
-    faults.extend(
-        result
-            .missing
-            .iter()
-            .map(|(name, _)| named("missing", name)),
-    );
-    let harmless = |name: &str| name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight";
-    let unknown = result.unused.iter().filter(|name| !harmless(name));
-    faults.extend(unknown.map(|name| named("unknown", name)));
-    if faults.is_empty() {
-        return Ok(());
+fn write_weights<M: Module>(model: &M, architecture: &Architecture, dir: &Path) -> Result<()> {
+    let mut read = Read::default();
+    model.visit(&mut read);
+    if let Some(fault) = read.fault {
+        return Err(fault);
     }
-    Err(Error::file(
-        &path,
-        format!("does not fit the model: {}", faults.join("; ")),
-    ))
+    let slots = slots(model);
+    let mut tensors = Vec::new();
+    for stored in stored_tensors(architecture, &slots) {
+        let numbers = stored.parts.iter();
+        let numbers = numbers.filter_map(|(path, _)| read.numbers.remove(path));
+        let numbers = stored.pack(numbers.collect());
+        tensors.push((stored.name.clone(), stored.shape(), numbers));
+    }
+    weights::write(dir, tensors)
 }
 
-fn remapper((pattern, replacement): (&str, &str), path: &Path) -> Result<KeyRemapper> {
-    KeyRemapper::from_patterns(vec![(pattern, replacement)])
-        .map_err(|e| Error::file(path, e.to_string()))
+fn read_weights<M: Module>(model: M, architecture: &Architecture, dir: &Path) -> Result<M> {
+    let mut weights = Weights::open(dir)?;
+    let mut stored = stored_tensors(architecture, &slots(&model));
+    let trunk = trunk(architecture.family);
+    if !weights.names().any(|name| name.starts_with(trunk)) {
+        for tensor in &mut stored {
+            if let Some(bare) = tensor.name.strip_prefix(trunk) {
+                tensor.name = bare.to_string();
+            }
+        }
+    }
+    let faults = faults(architecture, &weights, &stored);
+    if !faults.is_empty() {
+        let message = format!("does not fit the model: {}", faults.join("; "));
+        return Err(Error::file(&weights.path, message));
+    }
+    let mut found = BTreeMap::new();
+    for tensor in stored {
+        let numbers = tensor.unpack(weights.read(&tensor.name)?);
+        for ((path, shape), numbers) in tensor.parts.into_iter().zip(numbers) {
+            found.insert(path, TensorData::new(numbers, shape));
+        }
+    }
+    let path = Vec::new();
+    Ok(model.map(&mut Fill { path, found }))
+}
+
+/// Tensors that are missing, mis-shaped or unknown.
+fn faults(architecture: &Architecture, weights: &Weights, stored: &[StoredTensor]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for tensor in stored {
+        let (name, expected) = (&tensor.name, tensor.shape());
+        match weights.shape(name) {
+            None => faults.push(format!("missing tensor `{name}`")),
+            Some(found) if found != expected => {
+                faults.push(format!(
+                    "tensor `{name}` is {found:?}, expected {expected:?}"
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let known = |name: &str| stored.iter().any(|tensor| tensor.name == name);
+    let unknown = weights.names();
+    let unknown = unknown.filter(|name| !known(name) && !is_harmless(architecture, name));
+    faults.extend(unknown.map(|name| format!("unknown tensor `{name}`")));
+    faults
+}
+
+/// The path of a parameter, the same with and without a scalar head around the model.
+fn join(path: &[String]) -> String {
+    let path = path.join(".");
+    path.strip_prefix("backbone.").unwrap_or(&path).to_string()
+}
+
+/// Shapes of a model's parameters, by path; nothing is initialised.
+fn slots<M: Module>(model: &M) -> BTreeMap<String, Vec<usize>> {
+    let mut shapes = Shapes::default();
+    model.visit(&mut shapes);
+    shapes.found
+}
+
+#[derive(Default)]
+struct Shapes {
+    path: Vec<String>,
+    found: BTreeMap<String, Vec<usize>>,
+}
+
+impl ModuleVisitor for Shapes {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let shape = param.lazy_shape().iter().copied().collect();
+        self.found.insert(join(&self.path), shape);
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+}
+
+/// Brings a model's parameters to the host.
+#[derive(Default)]
+struct Read {
+    path: Vec<String>,
+    numbers: BTreeMap<String, Vec<f32>>,
+    fault: Option<Error>,
+}
+
+impl ModuleVisitor for Read {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        match param.val().try_into_vec_as::<f32>() {
+            Ok(numbers) => {
+                self.numbers.insert(join(&self.path), numbers);
+            }
+            Err(fault) => self.fault = Some(fault.into()),
+        }
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+}
+
+/// Puts tensors into a model's parameters.
+struct Fill {
+    path: Vec<String>,
+    found: BTreeMap<String, TensorData>,
+}
+
+impl ModuleMapper for Fill {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(data) = self.found.remove(&join(&self.path)) else {
+            return param;
+        };
+        let (id, device) = (param.id, param.lazy_device());
+        param.transform_for_load(Tensor::from_data(data, &device), id)
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
 }

@@ -1,134 +1,64 @@
-//! The parts of a Llama block: norm, rotary positions, attention with a key/value cache, gated
-//! feed-forward.
-//!
-//! Fields carry the names of the checkpoint's tensors, so that loading needs no map.
+//! The parts of a block: norm, attention with a key/value cache, feed-forward.
 
 use burn::module::{Module, Param};
-use burn::nn::{Linear, LinearConfig, RmsNorm};
+use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
-use burn::tensor::activation::silu;
+use burn::tensor::DType;
+use burn::tensor::activation::{gelu, relu, silu};
+use burn::tensor::module::layer_norm;
 
+use super::architecture::{
+    Activation, Architecture, AttentionShape, Bias, Gate, NormKind, QkNorm, Residual,
+};
 use super::attention::attend;
-use super::config::LlamaConfig;
-use super::{DecodeCache, Input};
+use super::cache::LayerCache;
+use super::rotary::Rotary;
 
-/// Keys and values of the tokens seen so far, in buffers of a fixed capacity.
-#[derive(Debug, Clone)]
-pub struct KvCache {
-    layers: Vec<LayerCache>,
-    len: usize,
+/// One of the norms of [`NormKind`].
+#[derive(Module, Debug)]
+pub(super) struct Norm {
+    weight: Param<Tensor<1>>,
+    bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    kind: NormKind,
+    #[module(skip)]
+    epsilon: f64,
 }
 
-/// Buffers of one layer, `[batch, kv_heads, capacity, head_dim]`.
-#[derive(Debug, Clone)]
-pub(super) struct LayerCache {
-    keys: Tensor<4>,
-    values: Tensor<4>,
-}
-
-impl KvCache {
-    pub(super) fn new(
-        config: &LlamaConfig,
-        batch: usize,
-        capacity: usize,
-        device: &Device,
-    ) -> Self {
-        let shape = [batch, config.kv_heads(), capacity, config.head_dim()];
-        let layer = || LayerCache {
-            keys: Tensor::zeros(shape, device),
-            values: Tensor::zeros(shape, device),
-        };
+impl Norm {
+    /// A norm over `width` components that changes nothing but the scale.
+    pub(super) fn new(arch: &Architecture, width: usize, device: &Device) -> Self {
+        let constant = |value: f32| Param::from_tensor(Tensor::full([width], value, device));
         Self {
-            layers: (0..config.num_hidden_layers).map(|_| layer()).collect(),
-            len: 0,
+            weight: constant(if arch.norm == NormKind::RmsOffset {
+                0.0
+            } else {
+                1.0
+            }),
+            bias: (arch.norm == NormKind::Layer).then(|| constant(0.0)),
+            kind: arch.norm,
+            epsilon: arch.norm_eps,
         }
     }
 
-    /// Number of tokens held per row.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether no token has been seen yet.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    pub(super) fn layers(&mut self) -> impl Iterator<Item = (usize, &mut LayerCache)> {
-        let len = self.len;
-        self.layers.iter_mut().map(move |layer| (len, layer))
-    }
-
-    pub(super) fn advance(&mut self, seq: usize) {
-        self.len += seq;
-    }
-}
-
-impl DecodeCache for KvCache {
-    fn select(mut self, rows: Tensor<1, Int>) -> Self {
-        for layer in &mut self.layers {
-            layer.keys.inplace(|keys| keys.select(0, rows.clone()));
-            layer
-                .values
-                .inplace(|values| values.select(0, rows.clone()));
-        }
-        self
-    }
-}
-
-impl LayerCache {
-    /// Writes the new keys and values after the `len` already held and returns all of them.
-    fn append(&mut self, len: usize, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let end = len + keys.dims()[2];
-        self.keys
-            .inplace(|buffer| buffer.slice_assign(s![.., .., len..end, ..], keys));
-        self.values
-            .inplace(|buffer| buffer.slice_assign(s![.., .., len..end, ..], values));
-        let held = s![.., .., 0..end, ..];
-        (
-            self.keys.clone().slice(held),
-            self.values.clone().slice(held),
-        )
-    }
-}
-
-/// Cosines and sines of the rotary angles of one batch, `[batch, 1, seq, head_dim / 2]`.
-///
-/// Su et al. 2021, arXiv:2104.09864, in the half-split form of Hugging Face checkpoints: component
-/// `i` turns with component `i + head_dim / 2`. (burn's own `RotaryEncoding` turns neighbours,
-/// which other weights expect.)
-#[derive(Debug, Clone)]
-pub(super) struct Rotary {
-    cos: Tensor<4>,
-    sin: Tensor<4>,
-}
-
-impl Rotary {
-    pub(super) fn new(config: &LlamaConfig, positions: Tensor<2, Int>) -> Self {
-        let [batch, seq] = positions.dims();
-        let half = config.head_dim() / 2;
-        let frequency = |i: usize| config.theta().powf(-(i as f64) / half as f64) as f32;
-        let frequencies: Vec<f32> = (0..half).map(frequency).collect();
-        let frequencies = Tensor::<4>::from_data(
-            TensorData::new(frequencies, [1, 1, 1, half]),
-            &positions.device(),
-        );
-        let angles = positions.float().reshape([batch, 1, seq, 1]) * frequencies;
-        Self {
-            cos: angles.clone().cos(),
-            sin: angles.sin(),
+    /// Normalises the last axis.
+    pub(super) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        match self.kind {
+            NormKind::Rms => rms_norm(x, self.weight.val(), self.epsilon),
+            NormKind::RmsOffset => rms_norm(x, self.weight.val() + 1.0, self.epsilon),
+            NormKind::Layer => {
+                let bias = self.bias.as_ref().map(Param::val);
+                layer_norm(x, self.weight.val(), bias, self.epsilon)
+            }
         }
     }
+}
 
-    /// Turns queries or keys, `[batch, heads, seq, head_dim]`.
-    fn apply(&self, x: Tensor<4>) -> Tensor<4> {
-        let half = x.dims()[3] / 2;
-        let first = x.clone().slice(s![.., .., .., 0..half]);
-        let second = x.slice(s![.., .., .., half..]);
-        let turned_first = first.clone() * self.cos.clone() - second.clone() * self.sin.clone();
-        let turned_second = second * self.cos.clone() + first * self.sin.clone();
-        Tensor::cat(vec![turned_first, turned_second], 3)
-    }
+/// The mean square is that of 32-bit numbers, whatever the model computes in.
+fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, epsilon: f64) -> Tensor<D> {
+    let dtype = x.dtype();
+    let rms = (x.clone().cast(DType::F32).square().mean_dim(D - 1) + epsilon).sqrt();
+    (x / rms.cast(dtype)) * weight.unsqueeze()
 }
 
 /// Causal self-attention with grouped key/value heads.
@@ -138,127 +68,190 @@ pub(super) struct SelfAttention {
     k_proj: Linear,
     v_proj: Linear,
     o_proj: Linear,
+    q_norm: Option<Norm>,
+    k_norm: Option<Norm>,
     #[module(skip)]
-    head_dim: usize,
+    shape: AttentionShape,
+}
+
+/// What a block reads besides the hidden states.
+pub(super) struct Context<'a> {
+    /// Turns queries and keys.
+    pub(super) rotary: Option<&'a Rotary>,
+    /// Keys that a query may not see besides those after it, `[batch, 1, seq, keys]`.
+    pub(super) hidden_keys: Option<Tensor<4, Bool>>,
+    /// Number of tokens held, and the buffers that hold them.
+    pub(super) cache: Option<(usize, &'a mut LayerCache)>,
 }
 
 impl SelfAttention {
-    fn new(config: &LlamaConfig, device: &Device) -> Self {
-        let head_dim = config.head_dim();
+    fn new(arch: &Architecture, device: &Device) -> Self {
+        let shape = &arch.attention;
         let (queries, keys) = (
-            config.num_attention_heads * head_dim,
-            config.kv_heads() * head_dim,
+            shape.heads * shape.head_dim,
+            shape.kv_heads * shape.head_dim,
         );
+        let hidden = arch.hidden_size;
+        let norm =
+            || (shape.qk_norm == QkNorm::PerHead).then(|| Norm::new(arch, shape.head_dim, device));
         Self {
-            q_proj: linear(config.hidden_size, queries, device),
-            k_proj: linear(config.hidden_size, keys, device),
-            v_proj: linear(config.hidden_size, keys, device),
-            o_proj: linear(queries, config.hidden_size, device),
-            head_dim,
+            q_proj: linear([hidden, queries], shape.qkv_bias, device),
+            k_proj: linear([hidden, keys], shape.qkv_bias, device),
+            v_proj: linear([hidden, keys], shape.qkv_bias, device),
+            o_proj: linear([queries, hidden], shape.output_bias, device),
+            q_norm: norm(),
+            k_norm: norm(),
+            shape: shape.clone(),
         }
     }
 
-    fn forward(
-        &self,
-        x: Tensor<3>,
-        rotary: &Rotary,
-        hidden_keys: Option<Tensor<4, Bool>>,
-        cache: Option<(usize, &mut LayerCache)>,
-    ) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, context: Context) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
-        let query = rotary.apply(self.split_heads(self.q_proj.forward(x.clone())));
-        let key = rotary.apply(self.split_heads(self.k_proj.forward(x.clone())));
+        let AttentionShape {
+            heads, head_dim, ..
+        } = self.shape;
+        let query = self.split_heads(self.q_proj.forward(x.clone()));
+        let key = self.split_heads(self.k_proj.forward(x.clone()));
         let value = self.split_heads(self.v_proj.forward(x));
-        let (key, value) = match cache {
+        let prepare = |x: Tensor<4>, norm: &Option<Norm>| {
+            let x = match norm {
+                Some(norm) => norm.forward(x),
+                None => x,
+            };
+            match context.rotary {
+                Some(rotary) => rotary.apply(x),
+                None => x,
+            }
+        };
+        let (query, key) = (prepare(query, &self.q_norm), prepare(key, &self.k_norm));
+        let (key, value) = match context.cache {
             Some((len, layer)) => layer.append(len, key, value),
             None => (key, value),
         };
-        let heads = query.dims()[1];
-        let mixed = attend(query, key, value, hidden_keys);
+        let query = self.scaled(query);
+        let mixed = attend(query, key, value, context.hidden_keys, self.shape.soft_cap);
         self.o_proj.forward(
             mixed
                 .swap_dims(1, 2)
-                .reshape([batch, seq, heads * self.head_dim]),
+                .reshape([batch, seq, heads * head_dim]),
         )
+    }
+
+    /// Queries such that the division by `sqrt(head_dim)` in [`attend`] leaves the model's scale.
+    fn scaled(&self, query: Tensor<4>) -> Tensor<4> {
+        let factor = self.shape.scale * (self.shape.head_dim as f32).sqrt();
+        if (factor - 1.0).abs() < 1e-6 {
+            return query;
+        }
+        query * factor
     }
 
     /// `[batch, seq, heads * head_dim]` to `[batch, heads, seq, head_dim]`.
     fn split_heads(&self, x: Tensor<3>) -> Tensor<4> {
         let [batch, seq, width] = x.dims();
-        x.reshape([batch, seq, width / self.head_dim, self.head_dim])
+        let head_dim = self.shape.head_dim;
+        x.reshape([batch, seq, width / head_dim, head_dim])
             .swap_dims(1, 2)
     }
 }
 
-/// `down(silu(gate(x)) * up(x))`. Shazeer 2020, arXiv:2002.05202.
+/// The feed-forward part; see [`Gate`] for its two forms.
 #[derive(Module, Debug)]
-pub(super) struct GatedMlp {
-    gate_proj: Linear,
+pub(super) struct FeedForward {
+    gate_proj: Option<Linear>,
     up_proj: Linear,
     down_proj: Linear,
+    #[module(skip)]
+    activation: Activation,
 }
 
-impl GatedMlp {
-    fn new(config: &LlamaConfig, device: &Device) -> Self {
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+impl FeedForward {
+    fn new(arch: &Architecture, device: &Device) -> Self {
+        let shape = &arch.feed_forward;
+        let (hidden, inner) = (arch.hidden_size, shape.inner);
+        let into = || linear([hidden, inner], shape.bias, device);
         Self {
-            gate_proj: linear(hidden, inner, device),
-            up_proj: linear(hidden, inner, device),
-            down_proj: linear(inner, hidden, device),
+            gate_proj: (shape.gate == Gate::Gated).then(into),
+            up_proj: into(),
+            down_proj: linear([inner, hidden], shape.bias, device),
+            activation: shape.activation,
         }
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.down_proj
-            .forward(silu(self.gate_proj.forward(x.clone())) * self.up_proj.forward(x))
+        let inner = match &self.gate_proj {
+            Some(gate) => self.activate(gate.forward(x.clone())) * self.up_proj.forward(x),
+            None => self.activate(self.up_proj.forward(x)),
+        };
+        self.down_proj.forward(inner)
+    }
+
+    fn activate(&self, x: Tensor<3>) -> Tensor<3> {
+        match self.activation {
+            Activation::Silu => silu(x),
+            Activation::Gelu => gelu(x),
+            Activation::GeluTanh => gelu_tanh(x),
+            Activation::Relu => relu(x),
+        }
     }
 }
 
-/// One block: attention and feed-forward, each behind a norm and added to its input.
+/// `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`; burn's own raises to a power, which is slow.
+fn gelu_tanh(x: Tensor<3>) -> Tensor<3> {
+    let scale = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
+    let cubic = x.clone() * (x.clone().square() * 0.044_715 + 1.0);
+    x * ((cubic * scale).tanh() + 1.0) * 0.5
+}
+
+/// One block: attention and feed-forward, added to its input as [`Residual`] says.
 #[derive(Module, Debug)]
 pub(super) struct Block {
-    input_layernorm: RmsNorm,
+    attn_norm: Norm,
     self_attn: SelfAttention,
-    post_attention_layernorm: RmsNorm,
-    mlp: GatedMlp,
+    attn_post_norm: Option<Norm>,
+    mlp_norm: Norm,
+    mlp: FeedForward,
+    mlp_post_norm: Option<Norm>,
+    #[module(skip)]
+    residual: Residual,
 }
 
 impl Block {
-    pub(super) fn new(config: &LlamaConfig, device: &Device) -> Self {
+    pub(super) fn new(arch: &Architecture, device: &Device) -> Self {
+        let norm = || Norm::new(arch, arch.hidden_size, device);
+        let sandwich = arch.residual == Residual::Sandwich;
         Self {
-            input_layernorm: rms_norm(config, device),
-            self_attn: SelfAttention::new(config, device),
-            post_attention_layernorm: rms_norm(config, device),
-            mlp: GatedMlp::new(config, device),
+            attn_norm: norm(),
+            self_attn: SelfAttention::new(arch, device),
+            attn_post_norm: sandwich.then(norm),
+            mlp_norm: norm(),
+            mlp: FeedForward::new(arch, device),
+            mlp_post_norm: sandwich.then(norm),
+            residual: arch.residual,
         }
     }
 
-    pub(super) fn forward(
-        &self,
-        x: Tensor<3>,
-        rotary: &Rotary,
-        input: &Input,
-        cache: Option<(usize, &mut LayerCache)>,
-    ) -> Tensor<3> {
-        let normed = self.input_layernorm.forward(x.clone());
-        let x = x + self
+    /// `[batch, seq, hidden]` in and out.
+    pub(super) fn forward(&self, x: Tensor<3>, context: Context) -> Tensor<3> {
+        let post = |x: Tensor<3>, norm: &Option<Norm>| match norm {
+            Some(norm) => norm.forward(x),
+            None => x,
+        };
+        let mixed = self
             .self_attn
-            .forward(normed, rotary, input.hidden_keys.clone(), cache);
-        let normed = self.post_attention_layernorm.forward(x.clone());
-        x + self.mlp.forward(normed)
+            .forward(self.attn_norm.forward(x.clone()), context);
+        let attended = x.clone() + post(mixed, &self.attn_post_norm);
+        let mlp_input = match self.residual {
+            Residual::Parallel => x,
+            Residual::Sequential | Residual::Sandwich => attended.clone(),
+        };
+        let fed = self.mlp.forward(self.mlp_norm.forward(mlp_input));
+        attended + post(fed, &self.mlp_post_norm)
     }
 }
 
-/// RMSNorm with the epsilon of the checkpoint (burn's default is another).
-pub(super) fn rms_norm(config: &LlamaConfig, device: &Device) -> RmsNorm {
-    RmsNorm {
-        gamma: Param::from_tensor(Tensor::ones([config.hidden_size], device)),
-        epsilon: config.rms_norm_eps,
-    }
-}
-
-fn linear(d_input: usize, d_output: usize, device: &Device) -> Linear {
-    LinearConfig::new(d_input, d_output)
-        .with_bias(false)
+fn linear([input, output]: [usize; 2], bias: Bias, device: &Device) -> Linear {
+    LinearConfig::new(input, output)
+        .with_bias(bias == Bias::Present)
         .init(device)
 }

@@ -1,122 +1,121 @@
-//! The Llama architecture: RMSNorm, half-split rotary positions, grouped-query attention, SwiGLU.
+//! Models from scratch: a Llama of chosen sizes.
 
-use burn::module::Module;
-use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig, RmsNorm};
 use burn::prelude::*;
+use serde_json::json;
 
-use super::config::LlamaConfig;
-use super::layers::{Block, KvCache, Rotary, rms_norm};
-use super::{CausalLm, Input};
+use super::Transformer;
+use super::architecture::{Head, Positions};
+use super::config::{ModelConfig, Sizes};
+use super::family::{Family, plain};
+use super::rotary::Rope;
 
-/// A Llama language model. Touvron et al. 2023, arXiv:2302.13971; weights only, no state.
-#[derive(Module, Debug)]
-pub struct Llama {
-    embed_tokens: Embedding,
-    layers: Vec<Block>,
-    norm: RmsNorm,
-    /// Absent when the head is the transposed embedding.
-    lm_head: Option<Linear>,
-    #[module(skip)]
-    config: LlamaConfig,
+/// Sizes of a Llama model (Touvron et al. 2023, arXiv:2302.13971) to be trained from scratch. Names
+/// as in its `config.json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LlamaConfig {
+    /// Width of the hidden states.
+    pub hidden_size: usize,
+    /// Width inside the feed-forward block.
+    pub intermediate_size: usize,
+    /// Number of blocks.
+    pub num_hidden_layers: usize,
+    /// Number of query heads.
+    pub num_attention_heads: usize,
+    /// Number of key and value heads; as many as query heads when absent.
+    pub num_key_value_heads: Option<usize>,
+    /// Number of tokens.
+    pub vocab_size: usize,
+    /// Longest text in tokens.
+    pub max_position_embeddings: usize,
+    /// Added to the mean square in the norms.
+    pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// The head.
+    pub head: Head,
 }
 
 impl LlamaConfig {
-    /// Creates the model; weights are drawn only if they are read before a checkpoint is loaded
-    /// into them.
-    pub fn init(&self, device: &Device) -> Llama {
-        let normal = Initializer::Normal {
-            mean: 0.0,
-            std: 0.02,
+    /// A model for a vocabulary built by hand: tied head, as many key as query heads, feed-forward
+    /// width 8/3 of `hidden` rounded up to a multiple of 16. The special tokens are `<pad>` 0,
+    /// `<s>` 1, `</s>` 2.
+    pub fn small(vocab: usize, hidden: usize, layers: usize, heads: usize, max_len: usize) -> Self {
+        Self {
+            hidden_size: hidden,
+            intermediate_size: (hidden * 8 / 3).next_multiple_of(16),
+            num_hidden_layers: layers,
+            num_attention_heads: heads,
+            num_key_value_heads: None,
+            vocab_size: vocab,
+            max_position_embeddings: max_len,
+            rms_norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            head: Head::Tied,
+        }
+    }
+
+    /// Creates the model; [`randomize`](super::randomize) draws its weights.
+    pub fn init(&self, device: &Device) -> Transformer {
+        self.config().init(device)
+    }
+
+    /// The `config.json` of such a model, and what it means.
+    pub fn config(&self) -> ModelConfig {
+        let heads = self.num_attention_heads;
+        let sizes = Sizes {
+            hidden: self.hidden_size,
+            layers: self.num_hidden_layers,
+            heads,
+            kv_heads: self.num_key_value_heads.unwrap_or(heads),
+            head_dim: self.hidden_size / heads.max(1),
+            vocab: self.vocab_size,
+            max_len: self.max_position_embeddings,
         };
-        let head = || {
-            LinearConfig::new(self.hidden_size, self.vocab_size)
-                .with_bias(false)
-                .init(device)
-        };
-        Llama {
-            embed_tokens: EmbeddingConfig::new(self.vocab_size, self.hidden_size)
-                .with_initializer(normal)
-                .init(device),
-            layers: (0..self.num_hidden_layers)
-                .map(|_| Block::new(self, device))
-                .collect(),
-            norm: rms_norm(self, device),
-            lm_head: (!self.tie_word_embeddings).then(head),
-            config: self.clone(),
+        let rope = Rope::unscaled(self.rope_theta, sizes.head_dim);
+        let positions = Positions::Rotary(vec![rope]);
+        let mut architecture = plain(Family::Llama, &sizes, self.intermediate_size, positions);
+        architecture.norm_eps = self.rms_norm_eps;
+        architecture.head = self.head;
+        let json = json!({
+            "architectures": [Family::Llama.causal_lm()],
+            "model_type": "llama",
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.num_hidden_layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": sizes.kv_heads,
+            "vocab_size": self.vocab_size,
+            "max_position_embeddings": self.max_position_embeddings,
+            "rms_norm_eps": self.rms_norm_eps,
+            "rope_theta": self.rope_theta,
+            "hidden_act": "silu",
+            "tie_word_embeddings": self.head == Head::Tied,
+            "attention_bias": false,
+            "mlp_bias": false,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "pad_token_id": 0,
+        });
+        ModelConfig {
+            json,
+            architecture,
+            reward_scale: (0.0, 1.0),
         }
     }
 }
 
-impl Llama {
-    /// The configuration that the model was made from.
-    pub fn config(&self) -> &LlamaConfig {
-        &self.config
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Hidden states after the embedding and after every block, each `[batch, seq, hidden]`, the
-    /// last one normalised: `output_hidden_states` in `transformers`.
-    pub fn hidden_states(&self, input: Input) -> Vec<Tensor<3>> {
-        let rotary = Rotary::new(&self.config, input.positions.clone());
-        let mut states = vec![self.embed_tokens.forward(input.tokens.clone())];
-        for block in &self.layers {
-            if let Some(last) = states.last() {
-                states.push(block.forward(last.clone(), &rotary, &input, None));
-            }
-        }
-        let last = states.pop().map(|last| self.norm.forward(last));
-        states.extend(last);
-        states
-    }
-}
-
-impl CausalLm for Llama {
-    type Cache = KvCache;
-
-    fn vocab_size(&self) -> usize {
-        self.config.vocab_size
-    }
-
-    fn hidden_size(&self) -> usize {
-        self.config.hidden_size
-    }
-
-    fn max_len(&self) -> usize {
-        self.config.max_position_embeddings
-    }
-
-    fn cache(&self, batch: usize, capacity: usize) -> KvCache {
-        KvCache::new(
-            &self.config,
-            batch,
-            capacity,
-            &super::device_of(self).inner(),
-        )
-    }
-
-    fn hidden(&self, input: Input, cache: Option<&mut KvCache>) -> Tensor<3> {
-        let seq = input.tokens.dims()[1];
-        let rotary = Rotary::new(&self.config, input.positions.clone());
-        let mut x = self.embed_tokens.forward(input.tokens.clone());
-        match cache {
-            Some(cache) => {
-                for (block, layer) in self.layers.iter().zip(cache.layers()) {
-                    x = block.forward(x, &rotary, &input, Some(layer));
-                }
-                cache.advance(seq);
-            }
-            None => {
-                for block in &self.layers {
-                    x = block.forward(x, &rotary, &input, None);
-                }
-            }
-        }
-        self.norm.forward(x)
-    }
-
-    fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        match &self.lm_head {
-            Some(head) => head.forward(hidden),
-            None => hidden.matmul(self.embed_tokens.weight.val().transpose()),
-        }
+    #[test]
+    fn what_is_written_means_what_was_made() {
+        let config = LlamaConfig {
+            num_key_value_heads: Some(2),
+            head: Head::Own,
+            ..LlamaConfig::small(100, 32, 3, 4, 64)
+        };
+        let config = config.config();
+        assert_eq!(ModelConfig::parse(config.json.clone()).unwrap(), config);
     }
 }

@@ -1,26 +1,44 @@
 //! Decoder-only language models in burn. This room knows nothing of labels, rewards or RL.
 //!
-//! Start at [`CausalLm`], what every loop of the crate needs of a model; [`Llama`] implements it,
-//! and so can a burn module of another project. [`ScalarHead`] puts one number on top of a model: a
-//! reward or a value. Checkpoints are Hugging Face folders, see [`checkpoint`].
+//! Start at [`CausalLm`], what every loop of the crate needs of a model; [`Transformer`] implements
+//! it for the families of [`Family`], and so can a burn module of another project. [`ScalarHead`]
+//! puts one number on top of a model: a reward or a value. Checkpoints are Hugging Face folders, see
+//! [`checkpoint`].
+//!
+//! A new family is an entry in `family` (its `config.json` as an [`Architecture`]) and one in
+//! `names` (its tensors).
 
+mod architecture;
 mod attention;
+mod cache;
 pub mod checkpoint;
 mod config;
+mod family;
 mod head;
 mod init;
 mod layers;
 mod llama;
+mod names;
+mod rotary;
+mod transformer;
+mod weights;
 
 use burn::module::{Module, ModuleDisplay};
 use burn::prelude::*;
 
+pub use architecture::{
+    Activation, Architecture, AttentionShape, Bias, FeedForwardShape, Gate, Head, LayerKind,
+    NormKind, Positions, QkNorm, Reach, Residual,
+};
+pub use cache::KvCache;
 pub use checkpoint::{load, load_head, save, save_head};
-pub use config::{LlamaConfig, RopeParameters};
+pub use config::ModelConfig;
+pub use family::Family;
 pub use head::ScalarHead;
 pub use init::randomize;
-pub use layers::KvCache;
-pub use llama::Llama;
+pub use llama::LlamaConfig;
+pub use rotary::Rope;
+pub use transformer::Transformer;
 
 /// What one forward pass reads.
 #[derive(Debug, Clone)]

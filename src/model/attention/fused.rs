@@ -237,7 +237,7 @@ mod tests {
         let composed = run(
             |[q, k, v]| {
                 let (k, v) = (repeat_kv(k, heads), repeat_kv(v, heads));
-                composed(q, k, v, hidden.clone())
+                composed(q, k, v, hidden.clone(), None)
             },
             &inputs,
             &weigh,

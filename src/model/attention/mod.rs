@@ -1,7 +1,8 @@
 //! `softmax(q k^T / sqrt(head_dim)) v`, causal, some keys hidden: the heart of every layer.
 //!
 //! On the CPU backend `flex` it is one operation with its own backward pass (`fused`, `kernel`);
-//! elsewhere it is burn's kernel, or under gradients a few operations of burn's.
+//! elsewhere it is burn's kernel, or under gradients a few operations of burn's. Scores with a soft
+//! cap always take those few operations.
 
 #[cfg(feature = "flex")]
 mod fused;
@@ -22,13 +23,20 @@ use burn::tensor::ops::AttentionModuleOptions;
 /// - query, output: `[batch, heads, queries, head_dim]`
 /// - key, value: `[batch, kv_heads, keys, head_dim]`, `kv_heads` a divisor of `heads`
 /// - hidden_keys: `[batch, 1, queries, keys]`, `true` hides
+///
+/// With `soft_cap = c` the scores are bounded before the softmax, `c tanh(scores / c)`.
 pub(super) fn attend(
     query: Tensor<4>,
     key: Tensor<4>,
     value: Tensor<4>,
     hidden_keys: Option<Tensor<4, Bool>>,
+    soft_cap: Option<f32>,
 ) -> Tensor<4> {
     let [_, heads, queries, _] = query.dims();
+    if soft_cap.is_some() {
+        let (key, value) = (repeat_kv(key, heads), repeat_kv(value, heads));
+        return composed(query, key, value, hidden_keys, soft_cap);
+    }
     // For a single query there is nothing to skip, and burn's kernel needs no transposed keys.
     #[cfg(feature = "flex")]
     if queries > 1 && is_flex(&query.device()) && query.dtype() == burn::tensor::DType::F32 {
@@ -36,7 +44,7 @@ pub(super) fn attend(
     }
     let (key, value) = (repeat_kv(key, heads), repeat_kv(value, heads));
     if query.is_tracked() {
-        return composed(query, key, value, hidden_keys);
+        return composed(query, key, value, hidden_keys, None);
     }
     let options = AttentionModuleOptions {
         is_causal: queries > 1,
@@ -67,12 +75,18 @@ fn composed(
     key: Tensor<4>,
     value: Tensor<4>,
     hidden_keys: Option<Tensor<4, Bool>>,
+    soft_cap: Option<f32>,
 ) -> Tensor<4> {
     let [_, _, queries, head_dim] = query.dims();
     let keys = key.dims()[2];
     let bias = attention_bias(queries, keys, hidden_keys, &query.device().inner());
     let query = query / (head_dim as f32).sqrt();
-    let scores = query.matmul(key.swap_dims(2, 3)) + bias;
+    let scores = query.matmul(key.swap_dims(2, 3));
+    let scores = match soft_cap {
+        Some(cap) => (scores / cap).tanh() * cap,
+        None => scores,
+    };
+    let scores = scores + bias;
     let shift = scores.clone().detach().max_dim(3);
     let weights = (scores - shift).exp();
     let total = weights.clone().sum_dim(3);
@@ -80,7 +94,8 @@ fn composed(
 }
 
 /// 0 where a query may see a key and minus infinity where it may not, `[batch or 1, 1, queries,
-/// keys]`. Every query sees itself, so that no row of the softmax is empty.
+/// keys]`. Every query sees itself, even a hidden one (padding), so that no row of the softmax is
+/// empty.
 fn attention_bias(
     queries: usize,
     keys: usize,
@@ -90,7 +105,11 @@ fn attention_bias(
     let future = Tensor::<2, Bool>::tril_mask([queries, keys], (keys - queries) as i64, device);
     let future = future.unsqueeze::<4>();
     let hidden = match hidden_keys {
-        Some(hidden) => hidden.bool_or(future),
+        Some(hidden) => {
+            let itself = (keys - queries) as i64;
+            let others = Tensor::<2, Bool>::diag_mask([queries, keys], itself, device);
+            hidden.bool_or(future).bool_and(others.unsqueeze::<4>())
+        }
         None => future,
     };
     Tensor::zeros(hidden.shape(), device).mask_fill(hidden, f32::NEG_INFINITY)

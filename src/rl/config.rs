@@ -111,6 +111,11 @@ impl AlgorithmConfig {
         matches!(self, Self::Ppo(_) | Self::Reinforce(_))
     }
 
+    /// Whether the baseline is made of the other completions of a prompt.
+    fn has_groups(&self) -> bool {
+        matches!(self, Self::Grpo(_) | Self::Rloo(_))
+    }
+
     /// `beta` of the algorithms that have one.
     fn beta(&self) -> Option<f32> {
         match self {
@@ -179,8 +184,8 @@ impl RlConfig {
 
     fn validate_groups(&self) -> Result<()> {
         at_least("rl.num_generations", self.num_generations, 1)?;
-        let name = self.algorithm.name();
-        if matches!(name, "grpo" | "rloo") && self.num_generations < 2 {
+        if self.algorithm.has_groups() && self.num_generations < 2 {
+            let name = self.algorithm.name();
             let expected =
                 format!("at least 2: {name} compares a completion with others of its prompt");
             let found = self.num_generations;

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthConfig {
-    /// Ends the run at the first symptom; otherwise it is a warning and a metric.
+    /// Ends the run at the first symptom, without a policy; otherwise it is a warning and a metric.
     pub stop: bool,
     /// Steps that a mean is taken over; nothing is judged before there are as many.
     pub window: usize,

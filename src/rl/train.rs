@@ -55,7 +55,8 @@ pub struct Trained<M> {
 /// Optimises `initial` with `algorithm`; `initial` itself is the reference of the KL penalty.
 ///
 /// # Errors
-/// A prompt does not fit the model, the reward or the device fails, or a statistic is not a number.
+/// A prompt does not fit the model, the reward or the device fails, a statistic is not a number, or
+/// [`HealthConfig::stop`](super::HealthConfig::stop) ends an unhealthy run.
 pub fn train<M: CausalLm>(
     run: &mut RlRun,
     initial: M,

@@ -78,17 +78,19 @@ impl MicroBatch {
 }
 
 impl Passes {
-    /// The minibatches of all passes in their order, as sorted indices of the rollouts.
+    /// The minibatches of all passes in their order, as sorted indices of the rollouts; their sizes
+    /// differ by one at most.
     pub(super) fn mini_batches(&self, n: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
-        let size = n.div_ceil(self.num_mini_batches).max(1);
+        let pieces = self.num_mini_batches;
         let mut all = Vec::new();
         for _ in 0..self.epochs {
             let mut order: Vec<usize> = (0..n).collect();
             order.shuffle(rng);
-            for picked in order.chunks_mut(size) {
+            for i in 0..pieces {
+                let mut picked = order[i * n / pieces..(i + 1) * n / pieces].to_vec();
                 // In rollout order, samples of one prompt stand together and share its encoding.
                 picked.sort_unstable();
-                all.push(picked.to_vec());
+                all.push(picked);
             }
         }
         all
@@ -186,5 +188,38 @@ impl Means {
     pub(super) fn finish(self) -> UpdateStats {
         let mean = |(name, (sum, n))| (name, sum / n as f64);
         self.0.into_iter().map(mean).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn each_pass_sees_every_rollout_once() {
+        let passes = Passes {
+            epochs: 2,
+            num_mini_batches: 4,
+            micro_batch_size: None,
+        };
+        let picked = passes.mini_batches(9, &mut StdRng::seed_from_u64(1));
+        let sizes: Vec<usize> = picked.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [2, 2, 2, 3, 2, 2, 2, 3]);
+        for pass in picked.chunks(4) {
+            let mut seen = pass.concat();
+            seen.sort_unstable();
+            assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        }
+        assert_ne!(picked[..4], picked[4..]);
+    }
+
+    #[test]
+    fn means_are_over_the_steps_that_told() {
+        let mut means = Means::default();
+        means.add(vec![("a", 1.0), ("b", 5.0)]);
+        means.add(vec![("a", 2.0)]);
+        assert_eq!(means.finish(), [("a", 1.5), ("b", 5.0)]);
     }
 }

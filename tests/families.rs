@@ -475,8 +475,8 @@ fn layers(architecture: &Architecture) -> String {
     architecture.layers.iter().map(letter).collect()
 }
 
-/// Files of older versions of `transformers`, as on the hub, leave defaults out and have other names
-/// for the rotary settings.
+/// Files of older versions of `transformers`, as on the hub, leave defaults out and have other
+/// names for the rotary settings.
 #[test]
 fn older_files_mean_the_same() {
     // meta-llama/Llama-3.2-1B

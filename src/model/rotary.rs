@@ -55,8 +55,8 @@ impl Rope {
     /// to `max_len`.
     ///
     /// Two kinds of scaling change the frequencies of all tokens once a text is long, which a cache
-    /// cannot follow. Only shorter texts are taken: with `dynamic` up to `max_len`, where it changes
-    /// nothing, with `longrope` up to the original length of the pretraining.
+    /// cannot follow. Only shorter texts are taken: with `dynamic` up to `max_len`, where it
+    /// changes nothing, with `longrope` up to the original length of the pretraining.
     ///
     /// # Errors
     /// The kind of scaling is not implemented, or lacks a number that it needs.

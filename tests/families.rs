@@ -30,7 +30,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Folders of `tests/fixtures/families`.
-const FAMILIES: [&str; 16] = [
+const FAMILIES: [&str; 17] = [
     "gemma2",
     "gemma3",
     "gpt2",
@@ -43,6 +43,7 @@ const FAMILIES: [&str; 16] = [
     "llama_tied",
     "mistral",
     "phi3",
+    "phi3_longrope",
     "qwen2",
     "qwen2_window",
     "qwen3",
@@ -352,8 +353,8 @@ fn what_is_not_implemented_is_refused_by_name() {
     );
     let yarn = json!({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}});
     check("llama", yarn, &["`rope_type` = yarn"]);
-    let older = json!({"rope_parameters": null, "rope_scaling": {"type": "longrope"}});
-    check("phi3", older, &["`rope_type` = longrope"]);
+    let older = json!({"rope_parameters": null, "rope_scaling": {"type": "ntk"}});
+    check("phi3", older, &["`rope_type` = ntk"]);
     let quantized = json!({"quantization_config": {"quant_method": "gptq"}});
     check("llama", quantized, &["`quantization_config`"]);
     check(
@@ -474,8 +475,8 @@ fn layers(architecture: &Architecture) -> String {
     architecture.layers.iter().map(letter).collect()
 }
 
-/// Files of older versions of `transformers`, as on the hub, leave defaults out and have other names
-/// for the rotary settings.
+/// Files of older versions of `transformers`, as on the hub, leave defaults out and have other
+/// names for the rotary settings.
 #[test]
 fn older_files_mean_the_same() {
     // meta-llama/Llama-3.2-1B
@@ -574,6 +575,8 @@ fn older_files_put_windows_into_the_same_layers() {
     let gemma3 = sizes("gemma3_text", 6, scaled);
     let rope = |frequencies: [f32; 2]| Rope {
         frequencies: frequencies.to_vec(),
+        scale: 1.0,
+        max_len: None,
     };
     let ropes = vec![rope([0.125, 0.000_125]), rope([1.0, 0.01])];
     assert_eq!(gemma3.positions, Positions::Rotary(ropes));

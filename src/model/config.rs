@@ -86,6 +86,7 @@ pub(super) struct Fields {
     pub(super) rotary_emb_base: Option<f64>,
     pub(super) rotary_pct: Option<f64>,
     partial_rotary_factor: Option<f64>,
+    original_max_position_embeddings: Option<f64>,
     rope_parameters: Option<Value>,
     rope_scaling: Option<Value>,
     pub(super) no_rope_layers: Option<Vec<u8>>,
@@ -216,7 +217,9 @@ impl Fields {
         head_dim: usize,
         (theta, fraction): (f64, f64),
     ) -> Result<Rope, String> {
-        let parameters = self.rope_parameters(kind)?;
+        let mut parameters = self.rope_parameters(kind)?;
+        let original = &mut parameters.original_max_position_embeddings;
+        *original = original.or(self.original_max_position_embeddings);
         let theta = parameters.rope_theta.unwrap_or(theta);
         let given = parameters
             .partial_rotary_factor
@@ -229,6 +232,7 @@ impl Fields {
                 them"
             ));
         }
-        Rope::new(theta, rotary_dim, &parameters)
+        let max_len = self.max_position_embeddings.unwrap_or(0);
+        Rope::new(theta, rotary_dim, &parameters, max_len)
     }
 }

@@ -115,11 +115,15 @@ pub(super) fn plain(
         reach: Reach::Full,
         rope: (positions != Positions::Learned).then_some(0),
     };
+    let limit = match &positions {
+        Positions::Learned => None,
+        Positions::Rotary(ropes) => ropes.iter().filter_map(|rope| rope.max_len).min(),
+    };
     Architecture {
         family,
         vocab_size: sizes.vocab,
         hidden_size: sizes.hidden,
-        max_len: sizes.max_len,
+        max_len: limit.unwrap_or(usize::MAX).min(sizes.max_len),
         embed_scale: 1.0,
         head: Head::Own,
         positions,

@@ -6,8 +6,8 @@ use burn::prelude::*;
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, StandardNormal};
 
-/// Draws every matrix of `model` from a normal distribution, sets every bias to zero and every other
-/// vector (the norms) to one.
+/// Draws every matrix of `model` from a normal distribution, sets every bias to zero and every
+/// other vector (the norms) to one.
 ///
 /// The deviation is `max(0.02, sqrt(0.4 / d))` with `d` the smaller side: 0.02 is the
 /// `initializer_range` of the published Llama configurations, which is too small for widths of a

@@ -2,8 +2,8 @@
 //!
 //! Start at [`CausalLm`], what every loop of the crate needs of a model; [`Transformer`] implements
 //! it for the families of [`Family`], and so can a burn module of another project. [`ScalarHead`]
-//! puts one number on top of a model: a reward or a value. Checkpoints are Hugging Face folders, see
-//! [`checkpoint`].
+//! puts one number on top of a model: a reward or a value. Checkpoints are Hugging Face folders,
+//! see [`checkpoint`].
 //!
 //! A new family is an entry in `family` (its `config.json` as an [`Architecture`]) and one in
 //! `names` (its tensors).

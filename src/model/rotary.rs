@@ -13,6 +13,10 @@ use serde::Deserialize;
 pub struct Rope {
     /// Radians per position, `n` of them.
     pub frequencies: Vec<f32>,
+    /// Factor on the components that turn; 1 unless scaling asks for another.
+    pub scale: f32,
+    /// Longest text in tokens for which these frequencies hold, where scaling limits it.
+    pub max_len: Option<usize>,
 }
 
 /// Rotary settings as a `config.json` holds them, under `rope_parameters` or (older files, without
@@ -28,22 +32,31 @@ pub(super) struct RopeParameters {
     factor: Option<f64>,
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
-    original_max_position_embeddings: Option<f64>,
+    pub(super) original_max_position_embeddings: Option<f64>,
+    short_factor: Option<Vec<f64>>,
+    attention_factor: Option<f64>,
 }
 
 impl Rope {
     /// Frequencies `theta^(-2i / rotary_dim)`, `i < rotary_dim / 2`.
     pub(super) fn unscaled(theta: f64, rotary_dim: usize) -> Self {
-        let frequencies = unscaled(theta, rotary_dim);
+        Self::turning(unscaled(theta, rotary_dim))
+    }
+
+    fn turning(frequencies: impl Iterator<Item = f64>) -> Self {
         Self {
             frequencies: frequencies.map(|x| x as f32).collect(),
+            scale: 1.0,
+            max_len: None,
         }
     }
 
-    /// The same, scaled as `parameters` say.
+    /// The frequencies of [`Rope::unscaled`], scaled as `parameters` say, for a model of texts up
+    /// to `max_len`.
     ///
-    /// Scaling `dynamic` changes nothing up to `max_position_embeddings`, and longer texts are
-    /// refused.
+    /// Two kinds of scaling change the frequencies of all tokens once a text is long, which a cache
+    /// cannot follow. Only shorter texts are taken: with `dynamic` up to `max_len`, where it
+    /// changes nothing, with `longrope` up to the original length of the pretraining.
     ///
     /// # Errors
     /// The kind of scaling is not implemented, or lacks a number that it needs.
@@ -51,40 +64,58 @@ impl Rope {
         theta: f64,
         rotary_dim: usize,
         parameters: &RopeParameters,
+        max_len: usize,
     ) -> Result<Self, String> {
         let plain = unscaled(theta, rotary_dim);
-        let need = |name: &str, value: Option<f64>| {
-            value
-                .filter(|value| *value > 0.0)
-                .ok_or_else(|| format!("rotary scaling needs a positive `{name}`"))
-        };
         let kind = parameters.rope_type.as_ref().or(parameters.kind.as_ref());
-        let frequencies: Vec<f64> = match kind.map_or("default", String::as_str) {
-            "default" | "dynamic" => plain.collect(),
+        match kind.map_or("default", String::as_str) {
+            "default" | "dynamic" => Ok(Self::turning(plain)),
             "linear" => {
                 let factor = need("factor", parameters.factor)?;
-                plain.map(|frequency| frequency / factor).collect()
+                Ok(Self::turning(plain.map(|frequency| frequency / factor)))
             }
             "llama3" => {
-                let scaling = Llama3 {
-                    factor: need("factor", parameters.factor)?,
-                    low: need("low_freq_factor", parameters.low_freq_factor)?,
-                    high: need("high_freq_factor", parameters.high_freq_factor)?,
-                    original: need(
-                        "original_max_position_embeddings",
-                        parameters.original_max_position_embeddings,
-                    )?,
-                };
-                if scaling.high <= scaling.low {
-                    return Err("`high_freq_factor` must be above `low_freq_factor`".into());
-                }
-                plain.map(|frequency| scaling.apply(frequency)).collect()
+                let scaling = Llama3::new(parameters)?;
+                let slowed = plain.map(|frequency| scaling.apply(frequency));
+                Ok(Self::turning(slowed))
             }
-            other => return Err(format!("`rope_type` = {other} is not implemented")),
-        };
-        let frequencies = frequencies.into_iter().map(|x| x as f32).collect();
-        Ok(Self { frequencies })
+            // The second is the name in the first Phi-3 files.
+            "longrope" | "su" => Self::long(plain.collect(), parameters, max_len),
+            other => Err(format!("`rope_type` = {other} is not implemented")),
+        }
     }
+
+    /// LongRoPE for short texts. Ding et al. 2024, arXiv:2402.13753, as in
+    /// `_compute_longrope_parameters` of `transformers`.
+    fn long(plain: Vec<f64>, parameters: &RopeParameters, max_len: usize) -> Result<Self, String> {
+        // At least 2, for its logarithm divides.
+        let original = parameters.original()?.max(2.0);
+        let factors = parameters.short_factor.as_deref().unwrap_or_default();
+        if factors.len() != plain.len() || factors.iter().any(|factor| *factor <= 0.0) {
+            let n = plain.len();
+            return Err(format!("rotary scaling needs {n} positive `short_factor`"));
+        }
+        let factor = parameters.factor.unwrap_or(max_len as f64 / original);
+        let scale = (1.0 + factor.max(1.0).ln() / original.ln()).sqrt();
+        let slowed = plain.iter().zip(factors).map(|(plain, by)| plain / by);
+        Ok(Self {
+            scale: parameters.attention_factor.unwrap_or(scale) as f32,
+            max_len: Some(original as usize),
+            ..Self::turning(slowed)
+        })
+    }
+}
+
+impl RopeParameters {
+    fn original(&self) -> Result<f64, String> {
+        let name = "original_max_position_embeddings";
+        need(name, self.original_max_position_embeddings)
+    }
+}
+
+fn need(name: &str, value: Option<f64>) -> Result<f64, String> {
+    let positive = value.filter(|value| *value > 0.0);
+    positive.ok_or_else(|| format!("rotary scaling needs a positive `{name}`"))
 }
 
 fn unscaled(theta: f64, rotary_dim: usize) -> impl Iterator<Item = f64> {
@@ -103,6 +134,19 @@ struct Llama3 {
 }
 
 impl Llama3 {
+    fn new(parameters: &RopeParameters) -> Result<Self, String> {
+        let scaling = Self {
+            factor: need("factor", parameters.factor)?,
+            low: need("low_freq_factor", parameters.low_freq_factor)?,
+            high: need("high_freq_factor", parameters.high_freq_factor)?,
+            original: parameters.original()?,
+        };
+        if scaling.high <= scaling.low {
+            return Err("`high_freq_factor` must be above `low_freq_factor`".into());
+        }
+        Ok(scaling)
+    }
+
     fn apply(&self, frequency: f64) -> f64 {
         let turns = self.original * frequency / TAU;
         let kept = ((turns - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
@@ -128,9 +172,13 @@ impl Rotary {
             &positions.device(),
         );
         let angles = positions.clone().float().reshape([batch, 1, seq, 1]) * frequencies;
+        let (cos, sin) = (angles.clone().cos(), angles.sin());
+        if rope.scale == 1.0 {
+            return Self { cos, sin };
+        }
         Self {
-            cos: angles.clone().cos(),
-            sin: angles.sin(),
+            cos: cos * rope.scale,
+            sin: sin * rope.scale,
         }
     }
 
@@ -155,7 +203,7 @@ mod tests {
 
     fn rope(parameters: &str) -> Result<Vec<f32>, String> {
         let parameters = serde_json::from_str(parameters).unwrap();
-        Rope::new(100.0, 4, &parameters).map(|rope| rope.frequencies)
+        Rope::new(100.0, 4, &parameters, 16).map(|rope| rope.frequencies)
     }
 
     #[test]
@@ -175,6 +223,17 @@ mod tests {
         let llama3 = r#"{"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 0.5,
             "high_freq_factor": 1.5, "original_max_position_embeddings": 62.83185307179586}"#;
         assert_eq!(rope(llama3).unwrap(), [1.0, 0.0625]);
+    }
+
+    /// 16 tokens are 4 times those of the pretraining: sqrt(1 + ln 4 / ln 4).
+    #[test]
+    fn longrope_by_hand() {
+        let json = r#"{"type": "su", "short_factor": [2.0, 4.0], "long_factor": [8.0, 8.0],
+            "original_max_position_embeddings": 4}"#;
+        let rope = Rope::new(100.0, 4, &serde_json::from_str(json).unwrap(), 16).unwrap();
+        assert_eq!(rope.frequencies, [0.5, 0.025]);
+        assert_eq!(rope.scale, std::f32::consts::SQRT_2);
+        assert_eq!(rope.max_len, Some(4));
     }
 
     #[test]

@@ -14,7 +14,9 @@ use crate::run::{Metric, RunDir};
 
 /// Quantities whose names hold one of these words are shown first, in this order; the others wait
 /// behind a click.
-const FIRST: [&str; 5] = ["reward", "score", "kl", "loss", "accuracy"];
+const FIRST: [&str; 6] = ["scores", "objective/kl", "reward", "kl", "loss", "accuracy"];
+/// But not these: flags of the health check, and shares.
+const NOT_FIRST: [&str; 2] = ["health/", "frac_"];
 
 struct Run {
     name: String,
@@ -145,6 +147,9 @@ fn plot(runs: &[(String, Vec<Metric>)], name: &str) -> Result<Value> {
 
 fn rank(name: &str) -> usize {
     let name = name.to_lowercase();
+    if NOT_FIRST.iter().any(|start| name.starts_with(start)) {
+        return FIRST.len();
+    }
     let word = FIRST.iter().position(|word| name.contains(word));
     word.unwrap_or(FIRST.len())
 }

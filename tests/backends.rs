@@ -257,6 +257,7 @@ fn flex() {
 }
 
 #[cfg(feature = "ndarray")]
+#[expect(deprecated, reason = "burn 0.23 drops it")]
 #[test]
 fn ndarray() {
     check_backend(&Device::ndarray());

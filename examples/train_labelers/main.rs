@@ -1,12 +1,12 @@
-//! Trains the labelers that ship under `models/`: decoder-only transformers that learn, from the
-//! oracle's judgements on posts of their own split, to continue the labeling prompts with "1" or
-//! "2" and with a score of 1 to 10.
+//! Trains the models that ship under `models/`: labelers that learn, from the oracle's judgements on
+//! posts of their own split, to continue the labeling prompts with "1" or "2" and with a score of 1
+//! to 10, and the base that the policies of the examples start from.
 //!
-//! `cargo run --release --example train_labelers -- --size m` (or `s`, `xs`) writes
-//! `models/labeler-m` with a card. A training row is a tree: one post, several questions about it.
-//! The first steps only predict the words of summaries, which teaches the model to look things up
-//! in the post; the later ones answer as well. With `--keep-base` the model of the first
-//! phase is kept too: `models/base-s` is what the policy of the examples starts from.
+//! `cargo run --release --example train_labelers -- --size m` (or `s`, `xs`, `base`) writes
+//! `models/labeler-m` with a card. A training row is a tree: one post, several questions about it
+//! (`teacher.rs` makes them). The first phase teaches the words of summaries, and of each word
+//! whether it is right, so that the model learns to look things up in the post; a labeler's second
+//! phase teaches the answers as well.
 
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
@@ -56,7 +56,7 @@ struct Args {
     /// Steps between two measurements on 300 held-out pairs; 0 for none.
     #[arg(long, default_value_t = 0)]
     check_every: usize,
-    /// Posts per step, half of them with pairs and half with scores.
+    /// Posts per step; those of a labeler are by turns with pairs and with scores.
     #[arg(long, default_value_t = 8)]
     batch_size: usize,
     /// Peak learning rate.
@@ -165,33 +165,28 @@ impl Student {
     }
 
     /// Losses of the words, of the answers and of the marks.
-    fn losses(&self, batch: &Batch, targets: &Targets) -> [Tensor<1>; 3] {
-        let mut states = self
-            .model
-            .hidden_states(batch.input.clone())
-            .into_iter()
-            .rev();
+    fn losses(&self, batch: &Batch, targets: &Targets) -> rlaif::Result<[Tensor<1>; 3]> {
+        let states = self.model.hidden_states(batch.input.clone());
+        let [.., before, last] = states.as_slice() else {
+            return Err(rlaif::Error::Usage("a model without blocks".into()));
+        };
         let [n, len] = batch.targets.dims();
-        let mut next = || {
-            let hidden = states.next()?;
+        let picked = |hidden: &Tensor<3>| {
             let [rows, seq, width] = hidden.dims();
-            let hidden = hidden.reshape([rows * seq, width]);
-            Some(hidden.select(0, batch.predictors.clone()))
+            let hidden = hidden.clone().reshape([rows * seq, width]);
+            hidden.select(0, batch.predictors.clone())
         };
-        let (Some(last), Some(before)) = (next(), next()) else {
-            return [(); 3].map(|()| Tensor::zeros([1], &batch.mask.device()));
-        };
-        let log_probs = log_softmax(self.model.logits(last), 1)
+        let log_probs = log_softmax(self.model.logits(picked(last)), 1)
             .gather(1, batch.targets.clone().reshape([n * len, 1]))
             .reshape([n, len]);
-        let logits = self.marks.forward(before);
+        let logits = self.marks.forward(picked(before));
         let right = targets.marks.clone() * log_sigmoid(logits.clone());
         let wrong = (targets.marks.clone().neg() + 1.0) * log_sigmoid(logits.neg());
-        [
+        Ok([
             (log_probs.clone() * targets.words.clone()).sum().neg(),
             (log_probs * targets.answers.clone()).sum().neg(),
             ((right + wrong) * targets.marked.clone()).sum().neg(),
-        ]
+        ])
     }
 }
 
@@ -232,7 +227,7 @@ fn train(args: &Args, phase: Phase, student: Student, teacher: &Teacher) -> rlai
         let vocab = learner.model.model.vocab_size();
         let batch = Batch::new(&trees, vocab, 512, &device)?;
         let targets = Targets::new(&lessons, &batch);
-        let [words, answers, marks] = learner.model.losses(&batch, &targets);
+        let [words, answers, marks] = learner.model.losses(&batch, &targets)?;
         if step % 100 == 99 {
             let told = Tensor::cat(vec![words.clone(), answers.clone(), marks.clone()], 0);
             let told = told.try_into_vec_as::<f32>()?;
@@ -282,7 +277,7 @@ fn labeler_card(args: &Args, made: &Made, result: &str) -> String {
         - then {answer_steps} steps: {answers} posts of split `labeler_train`; the answers to \
         {PAIRS} pairs or {SCORES} scored summaries each, as the oracle gives them, and still the \
         words\n\
-        - time: {seconds:.0} s, one thread of a shared two-core machine, backend flex, float32\n\
+        - time: {seconds:.0} s, backend flex, float32\n\
         - held out (split `labeler_test`): {result}\n",
         name = args.size.shape().0,
         command = command(args),
@@ -302,7 +297,7 @@ fn base_card(args: &Args, made: &Made) -> String {
         - beside the next word it was taught of each word whether it ends a true fact, a false \
         one, or does not fit the one before (an extra head on the last block but one, dropped \
         afterwards): so that it can tell facts apart, as a language model of the world's size can\n\
-        - time: {seconds:.0} s, one thread of a shared two-core machine, backend flex, float32\n",
+        - time: {seconds:.0} s, backend flex, float32\n",
         name = args.size.shape().0,
         command = command(args),
         parameters = made.parameters,

@@ -1,5 +1,5 @@
 //! The embedded world's truth as a labeler: the simulated human of the RLHF baseline, and the judge
-//! of the results.
+//! of the results. Also the pairs of that world on which other labelers are held against it.
 
 use super::{Candidate, Judgement, Labeler, Pair};
 use crate::error::Result;

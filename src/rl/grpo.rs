@@ -23,10 +23,11 @@ use serde::{Deserialize, Serialize};
 use super::advantage::{ScaleRewards, group_relative};
 use super::config::{mini_batches_fit, positive};
 use super::loss::{
-    Clip, KlEstimator, LossType, Normalizer, cispo, clipped_surrogate, high_clipped, kl,
-    low_clipped, mean_log_ratio, token_log_ratio, weighted_sum,
+    Clip, KlEstimator, LossType, Normalizer, cispo, clipped_surrogate, kl, mean_log_ratio,
+    token_log_ratio, weighted_sum,
 };
-use super::update::{Losses, MicroBatch, Passes};
+use super::rollout::old_log_probs;
+use super::update::{Losses, MicroBatch, Passes, clip_ratios};
 use super::{Algorithm, RlConfig, Rollout, UpdateStats};
 use crate::config::at_least;
 use crate::error::{Error, Result};
@@ -189,10 +190,7 @@ impl Grpo {
             if masked { 0 } else { rollout.tokens.len() }
         };
         Fixed {
-            old_log_probs: rollouts
-                .iter()
-                .map(|row| row.old_log_probs.clone())
-                .collect(),
+            old_log_probs: old_log_probs(rollouts),
             ref_log_probs: rollouts
                 .iter()
                 .map(|row| row.ref_log_probs.clone())
@@ -264,22 +262,6 @@ impl Grpo {
         ]);
         Losses { loss, stats }
     }
-}
-
-/// TRL's `clip_ratio/*`: shares of the tokens whose ratio is cut.
-pub(super) fn clip_ratios(
-    part: &MicroBatch,
-    log_ratio: Tensor<2>,
-    advantages: Tensor<2>,
-    clip: &Clip,
-) -> Vec<(&'static str, Tensor<1>)> {
-    let low = part.mean(low_clipped(log_ratio.clone(), advantages.clone(), clip));
-    let high = part.mean(high_clipped(log_ratio, advantages, clip));
-    vec![
-        ("clip_ratio/region_mean", low.clone() + high.clone()),
-        ("clip_ratio/low_mean", low),
-        ("clip_ratio/high_mean", high),
-    ]
 }
 
 impl<M: CausalLm> Algorithm<M> for Grpo {

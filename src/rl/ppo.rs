@@ -12,6 +12,7 @@ use super::loss::{
     Clip, KlEstimator, clipped_surrogate, clipped_value_loss, high_clipped, kl, low_clipped,
     token_log_ratio,
 };
+use super::rollout::old_log_probs;
 use super::update::{Losses, Means, MicroBatch, Passes, step};
 use super::value::{ValueModel, explained_variance, values};
 use super::{Algorithm, RlConfig, Rollout, UpdateStats};
@@ -140,10 +141,7 @@ impl<M: CausalLm> Ppo<M> {
         let (mut advantages, returns): (Vec<_>, Vec<_>) = estimates.unzip();
         whiten(&mut advantages);
         Fixed {
-            old_log_probs: rollouts
-                .iter()
-                .map(|row| row.old_log_probs.clone())
-                .collect(),
+            old_log_probs: old_log_probs(rollouts),
             old_values,
             advantages,
             returns,

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::advantage::{returns_to_go, whiten};
 use super::config::{mini_batches_fit, positive};
-use super::grpo::clip_ratios;
 use super::loss::{Clip, KlEstimator, clipped_surrogate, token_log_ratio};
-use super::update::{Losses, MicroBatch, Passes};
+use super::rollout::old_log_probs;
+use super::update::{Losses, MicroBatch, Passes, clip_ratios};
 use super::{Algorithm, RlConfig, Rollout, UpdateStats};
 use crate::config::at_least;
 use crate::error::Result;
@@ -106,10 +106,7 @@ impl<M: CausalLm> Algorithm<M> for ReinforceBatch {
         let mut advantages: Vec<Vec<f32>> = rollouts.iter().map(returns).collect();
         whiten(&mut advantages);
         let fixed = Fixed {
-            old_log_probs: rollouts
-                .iter()
-                .map(|row| row.old_log_probs.clone())
-                .collect(),
+            old_log_probs: old_log_probs(rollouts),
             advantages,
         };
         self.passes.run(policy, rollouts, rng, |model, part| {

@@ -13,6 +13,7 @@ use super::config::{ascending, mini_batches_fit, positive};
 use super::loss::{
     Clip, KlEstimator, clipped_surrogate, high_clipped, low_clipped, total_log_ratio,
 };
+use super::rollout::old_log_probs;
 use super::update::{Losses, MicroBatch, Passes};
 use super::{Algorithm, RlConfig, Rollout, UpdateStats};
 use crate::config::at_least;
@@ -146,10 +147,7 @@ impl<M: CausalLm> Algorithm<M> for Rloo {
         rng: &mut StdRng,
     ) -> Result<(Learner<M>, UpdateStats)> {
         let fixed = Fixed {
-            old_log_probs: rollouts
-                .iter()
-                .map(|row| row.old_log_probs.clone())
-                .collect(),
+            old_log_probs: old_log_probs(rollouts),
             advantages: self.advantages(rollouts, kl_coef),
         };
         self.passes.run(policy, rollouts, rng, |model, part| {

@@ -51,6 +51,12 @@ impl Rollout {
     }
 }
 
+/// The policy's log-probabilities when the update began, a row per rollout.
+pub(super) fn old_log_probs(rollouts: &[Rollout]) -> Vec<Vec<f32>> {
+    let row = |rollout: &Rollout| rollout.old_log_probs.clone();
+    rollouts.iter().map(row).collect()
+}
+
 /// Completions as trees for [`Batch::new`](crate::batch::Batch::new): consecutive completions of
 /// one prompt share its encoding. The order of completions stays.
 pub fn trees(rollouts: &[Rollout]) -> Vec<Tree> {

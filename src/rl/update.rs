@@ -13,7 +13,7 @@ use burn::prelude::*;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use super::loss::weighted_sum;
+use super::loss::{Clip, high_clipped, low_clipped, weighted_sum};
 use super::value::padded;
 use super::{Rollout, UpdateStats, trees};
 use crate::batch::Batch;
@@ -75,6 +75,22 @@ impl MicroBatch {
     pub(super) fn mean_of_completions(&self, x: Tensor<2>) -> Tensor<1> {
         x.sum() / self.mini_batch.len() as f32
     }
+}
+
+/// TRL's `clip_ratio/*`: shares of the tokens whose ratio is cut.
+pub(super) fn clip_ratios(
+    part: &MicroBatch,
+    log_ratio: Tensor<2>,
+    advantages: Tensor<2>,
+    clip: &Clip,
+) -> Vec<(&'static str, Tensor<1>)> {
+    let low = part.mean(low_clipped(log_ratio.clone(), advantages.clone(), clip));
+    let high = part.mean(high_clipped(log_ratio, advantages, clip));
+    vec![
+        ("clip_ratio/region_mean", low.clone() + high.clone()),
+        ("clip_ratio/low_mean", low),
+        ("clip_ratio/high_mean", high),
+    ]
 }
 
 impl Passes {

@@ -42,9 +42,9 @@ pub enum OptimKind {
     Muon,
 }
 
-/// The optimizer and its learning rate; names and defaults as in TRL. Fields that an optimizer does
-/// not have are not used by it: Adafactor has none of `adam_*`, Lion has the two betas, Muon has
-/// them for the weights that AdamW moves.
+/// The optimizer and its learning rate; names and defaults as in TRL. Adafactor has none of
+/// `adam_*` and Lion only the two betas: there the others must stay at their defaults. Muon has all
+/// of them, for the weights that AdamW moves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimConfig {
@@ -119,7 +119,31 @@ impl OptimConfig {
                 return bad(name, x.into(), "a number >= 0");
             }
         }
-        Ok(())
+        match self.unused() {
+            Some((name, x)) => bad(
+                name,
+                x.into(),
+                "the default: this optimizer has no such field",
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// A field that was changed and that the optimizer does not have.
+    fn unused(&self) -> Option<(&'static str, f32)> {
+        let default = Self::default();
+        let betas = [
+            ("adam_beta1", self.adam_beta1, default.adam_beta1),
+            ("adam_beta2", self.adam_beta2, default.adam_beta2),
+        ];
+        let epsilon = [("adam_epsilon", self.adam_epsilon, default.adam_epsilon)];
+        let absent = match self.kind {
+            OptimKind::Adamw | OptimKind::Muon => vec![],
+            OptimKind::Lion => epsilon.to_vec(),
+            OptimKind::Adafactor => [&betas[..], &epsilon].concat(),
+        };
+        let changed = absent.into_iter().find(|(_, x, default)| x != default);
+        changed.map(|(name, x, _)| (name, x))
     }
 
     /// Learning rate of step `step` (from 0) of `total`. A pure function, so that a resumed run
@@ -329,5 +353,35 @@ impl ModuleVisitor for Scale<'_> {
         if let Some(grad) = self.grads.remove::<D>(param.id) {
             self.grads.register(param.id, grad * self.factor);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_an_optimizer_lacks_are_refused() {
+        let check = |kind, refused: [bool; 3]| {
+            let with = |change: fn(&mut OptimConfig)| {
+                let mut config = OptimConfig {
+                    kind,
+                    ..Default::default()
+                };
+                change(&mut config);
+                config.validate("optim").is_err()
+            };
+            let found = [
+                with(|config| config.adam_beta1 = 0.8),
+                with(|config| config.adam_beta2 = 0.95),
+                with(|config| config.adam_epsilon = 1e-5),
+            ];
+            assert_eq!(found, refused, "{kind:?}");
+            assert!(!with(|_| ()), "{kind:?}");
+        };
+        check(OptimKind::Adamw, [false; 3]);
+        check(OptimKind::Muon, [false; 3]);
+        check(OptimKind::Lion, [false, false, true]);
+        check(OptimKind::Adafactor, [true; 3]);
     }
 }

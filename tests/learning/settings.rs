@@ -1,0 +1,194 @@
+//! What the settings of the loop do: penalties, bonuses, masks, micro-batches, the first ratio.
+
+use rlaif::rl::loss::{KlEstimator, LossType};
+use rlaif::rl::{
+    AdaptiveKlConfig, AlgorithmConfig, GrpoConfig, HealthConfig, PpoConfig, ReinforceBatchConfig,
+    ReinforceConfig, RlooConfig,
+};
+use rlaif::run::Metric;
+
+use super::*;
+
+/// The policy moves away from where it started, past the target: the weight of the penalty rises.
+#[test]
+fn an_adaptive_penalty_follows_the_kl() {
+    let mut config = config(AlgorithmConfig::Rloo(RlooConfig::default()));
+    config.adaptive_kl = Some(AdaptiveKlConfig {
+        target: 0.5,
+        horizon: 320,
+    });
+    let rows = learn(&config);
+    let coef = |row: &Metric| value(row, "objective/kl_coef");
+    assert!((coef(&rows[0]) - 0.05).abs() < 1e-6);
+    // The first policy is its own reference: the error of its KL of 0 counts as -0.2, and
+    // 0.05 (1 - 0.2 * 32 / 320) = 0.049.
+    assert!((coef(&rows[1]) - 0.049).abs() < 1e-6, "{:?}", rows[1]);
+    assert!(coef(&rows[rows.len() - 1]) > 0.05);
+}
+
+/// A heavy KL penalty outweighs the reward, in the reward as in the loss; a policy without one goes
+/// farther. Whitened noise makes PPO's wander a little.
+#[test]
+fn a_heavy_penalty_holds_the_policy() {
+    let kl = |row: &Metric| value(row, "objective/kl");
+    let free = learn(&config(AlgorithmConfig::Grpo(GrpoConfig::default())));
+    let free = kl(&free[free.len() - 1]);
+    assert!(free > 5.0, "{free}");
+    let grpo = |kl_estimator| GrpoConfig {
+        beta: 10.0,
+        kl_estimator,
+        num_iterations: 2,
+        ..Default::default()
+    };
+    let rloo = RlooConfig {
+        beta: 10.0,
+        ..Default::default()
+    };
+    let ppo = PpoConfig::default();
+    for algorithm in [
+        AlgorithmConfig::Ppo(ppo),
+        AlgorithmConfig::ReinforceBatch(ReinforceBatchConfig::default()),
+        AlgorithmConfig::Rloo(rloo),
+        AlgorithmConfig::Grpo(grpo(KlEstimator::K2)),
+        AlgorithmConfig::Grpo(grpo(KlEstimator::K3)),
+    ] {
+        let mut config = config(algorithm);
+        config.kl_coef = config.kl_coef.map(|_| 10.0);
+        let rows = learn(&config);
+        let last = &rows[rows.len() - 1];
+        assert!(kl(last) < 4.0, "{last:?}: {:?}", config.algorithm);
+        assert!(value(last, "reward") < 0.5, "{last:?}");
+    }
+}
+
+/// A bonus on the entropy keeps the policy from settling on one word.
+#[test]
+fn an_entropy_bonus_keeps_the_entropy() {
+    let last_entropy = |entropy_coef| {
+        let algorithm = AlgorithmConfig::Grpo(GrpoConfig {
+            entropy_coef,
+            ..Default::default()
+        });
+        let rows = learn(&config(algorithm));
+        value(&rows[rows.len() - 1], "entropy")
+    };
+    let (without, with) = (last_entropy(0.0), last_entropy(1.0));
+    assert!(without < 0.5, "{without}");
+    assert!(with > 1.5, "{with}");
+}
+
+/// A policy without a penalty leaves its reference; the run ends when it is too far, and says so.
+#[test]
+fn an_unhealthy_run_can_be_stopped() {
+    let mut config = config(AlgorithmConfig::Grpo(GrpoConfig::default()));
+    config.health = HealthConfig {
+        stop: true,
+        window: 2,
+        max_kl: 1.0,
+        ..Default::default()
+    };
+    let (outcome, rows) = run(&config);
+    let message = outcome.unwrap_err().to_string();
+    assert!(message.contains("KL explosion"), "{message}");
+    assert!(message.contains("rl.adaptive_kl"), "{message}");
+    let ill = |row: &Metric| value(row, "health/kl_explosion");
+    assert!(rows.len() < config.steps);
+    assert_eq!((ill(&rows[0]), ill(&rows[rows.len() - 1])), (0.0, 1.0));
+}
+
+/// Completions that were cut count in the baseline only: with all of them cut nothing is learned.
+#[test]
+fn truncated_completions_can_be_masked() {
+    let mut config = config(AlgorithmConfig::Grpo(GrpoConfig {
+        mask_truncated_completions: true,
+        ..Default::default()
+    }));
+    config.steps = 2;
+    config.sampling.max_new_tokens = 1;
+    for row in learn(&config) {
+        let clipped = value(&row, "completions/clipped_ratio");
+        let norm = value(&row, "grad_norm");
+        assert!(clipped < 1.0 || norm == 0.0, "{row:?}");
+        // Only those that ended at once are left, one token each.
+        assert!(clipped > 0.5 && norm.is_finite(), "{row:?}");
+    }
+}
+
+/// What is logged of a rollout batch, whatever the algorithm.
+#[test]
+fn sampler_and_trainer_agree() {
+    let mut config = config(AlgorithmConfig::Grpo(GrpoConfig::default()));
+    config.steps = 3;
+    for row in learn(&config) {
+        let difference = value(&row, "sampling/sampling_logp_difference/max");
+        assert!(difference < 1e-4, "{row:?}");
+        for name in [
+            "reward",
+            "reward_std",
+            "frac_reward_zero_std",
+            "entropy",
+            "kl",
+        ] {
+            assert!(row.values.contains_key(name), "{name} in {row:?}");
+        }
+        // One optimizer step: the policy that learns is the one that sampled.
+        for side in ["low", "high", "region"] {
+            assert_eq!(value(&row, &format!("clip_ratio/{side}_mean")), 0.0);
+        }
+    }
+}
+
+/// Gradients of micro-batches add up to that of the whole batch, groups torn apart or not.
+#[test]
+fn micro_batches_change_nothing() {
+    let grpo = |loss_type| {
+        AlgorithmConfig::Grpo(GrpoConfig {
+            loss_type,
+            beta: 0.04,
+            entropy_coef: 0.01,
+            ..Default::default()
+        })
+    };
+    for algorithm in [
+        AlgorithmConfig::Ppo(PpoConfig::default()),
+        AlgorithmConfig::Reinforce(ReinforceConfig {}),
+        AlgorithmConfig::ReinforceBatch(ReinforceBatchConfig::default()),
+        AlgorithmConfig::Rloo(RlooConfig::default()),
+        grpo(LossType::Grpo),
+        grpo(LossType::Bnpo),
+        grpo(LossType::DrGrpo),
+        grpo(LossType::Dapo),
+        grpo(LossType::Cispo),
+    ] {
+        let mut config = config(algorithm);
+        config.steps = 1;
+        let whole = learn(&config).remove(0);
+        config.micro_batch_size = Some(5);
+        let parts = learn(&config).remove(0);
+        let timed = |name: &str| name.starts_with("time/");
+        for name in whole.values.keys().filter(|name| !timed(name)) {
+            let (whole, parts) = (value(&whole, name), value(&parts, name));
+            let kind = &config.algorithm;
+            assert!(
+                (whole - parts).abs() < 1e-5,
+                "{kind:?}, {name}: {whole} and {parts}"
+            );
+        }
+    }
+}
+
+/// With one epoch and one minibatch the policy that is updated is the one that sampled: the
+/// probability ratio is 1, so nothing is clipped and the old policy is not left.
+#[test]
+fn the_first_ratio_is_one() {
+    let mut config = config(AlgorithmConfig::Ppo(PpoConfig {
+        num_ppo_epochs: 1,
+        ..Default::default()
+    }));
+    config.steps = 4;
+    for row in learn(&config) {
+        assert!((value(&row, "val/ratio") - 1.0).abs() < 1e-5, "{row:?}");
+        assert!(value(&row, "policy/approxkl_avg") < 1e-9, "{row:?}");
+        assert_eq!(value(&row, "policy/clipfrac_avg"), 0.0);
+    }
+}

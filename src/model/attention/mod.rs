@@ -24,6 +24,9 @@ use burn::tensor::ops::AttentionModuleOptions;
 /// - key, value: `[batch, kv_heads, keys, head_dim]`, `kv_heads` a divisor of `heads`
 /// - hidden_keys: `[batch, 1, queries, keys]`, `true` hides
 ///
+/// A query that may see nothing, which only padding is, gives numbers that mean nothing: zeros or
+/// its own value, as the backend has it.
+///
 /// With `soft_cap = c` the scores are bounded before the softmax, `c tanh(scores / c)`.
 pub(super) fn attend(
     query: Tensor<4>,
@@ -33,18 +36,14 @@ pub(super) fn attend(
     soft_cap: Option<f32>,
 ) -> Tensor<4> {
     let [_, heads, queries, _] = query.dims();
-    if soft_cap.is_some() {
-        let (key, value) = (repeat_kv(key, heads), repeat_kv(value, heads));
-        return composed(query, key, value, hidden_keys, soft_cap);
-    }
     // For a single query there is nothing to skip, and burn's kernel needs no transposed keys.
     #[cfg(feature = "flex")]
-    if queries > 1 && is_flex(&query.device()) && query.dtype() == burn::tensor::DType::F32 {
+    if queries > 1 && soft_cap.is_none() && is_flex_f32(&query) {
         return fused::attend(query, key, value, hidden_keys);
     }
     let (key, value) = (repeat_kv(key, heads), repeat_kv(value, heads));
-    if query.is_tracked() {
-        return composed(query, key, value, hidden_keys, None);
+    if query.is_tracked() || soft_cap.is_some() {
+        return composed(query, key, value, hidden_keys, soft_cap);
     }
     let options = AttentionModuleOptions {
         is_causal: queries > 1,
@@ -54,14 +53,11 @@ pub(super) fn attend(
 }
 
 #[cfg(feature = "flex")]
-fn is_flex(device: &Device) -> bool {
+fn is_flex_f32(tensor: &Tensor<4>) -> bool {
     use burn::backend::DispatchDevice;
-    match device.as_dispatch() {
-        DispatchDevice::Autodiff(device) => {
-            matches!(device.clone().inner(), DispatchDevice::Flex(_))
-        }
-        device => matches!(device, DispatchDevice::Flex(_)),
-    }
+    let device = tensor.device().inner();
+    matches!(device.as_dispatch(), DispatchDevice::Flex(_))
+        && tensor.dtype() == burn::tensor::DType::F32
 }
 
 /// Attention in operations that burn differentiates, for equal head counts.

@@ -249,7 +249,7 @@ fn print_samples(rlaif: &Pipeline) -> rlaif::Result<()> {
         all.push(read_jsonl(rlaif.run.path(format!("eval/{name}.jsonl")))?);
     }
     for i in 0..all[0].len().min(3) {
-        println!("\n{}", all[0][i].prompt);
+        println!("\n{}", all[0][i].prompt.transcript());
         for (name, completions) in names.iter().zip(&all) {
             println!("  {name:8} {}", completions[i].completion);
         }

@@ -17,11 +17,7 @@ impl DataConfig {
                 let row = |index| {
                     let post = world.post(Split::Demonstration, index);
                     let completion = world.demonstration(Split::Demonstration, index);
-                    Demonstration {
-                        id: post.id,
-                        prompt: post.text,
-                        completion,
-                    }
+                    Demonstration::new(post.id, post.text, completion)
                 };
                 Ok((0..*demonstrations).map(row).collect())
             }
@@ -103,7 +99,7 @@ fn posts(split: Split, n: usize) -> Vec<Prompt> {
         let post = world.post(split, index);
         Prompt {
             id: post.id,
-            prompt: post.text,
+            prompt: post.text.into(),
         }
     };
     (0..n).map(prompt).collect()

@@ -42,6 +42,7 @@ pub mod model;
 pub mod optim;
 pub mod pipeline;
 pub mod progress;
+pub mod prompt;
 pub mod record;
 pub mod report;
 pub mod reward;

@@ -2,9 +2,12 @@
 //!
 //! Every file is JSONL: UTF-8, one JSON object per line. Columns carry the names that TRL uses
 //! (`prompt`, `completion`, `chosen`, `rejected`, `margin`), columns unknown here are ignored, and
-//! blank lines are skipped, so that files made elsewhere load as they are. Conversational columns
-//! (lists of messages) are refused by name. This room knows nothing of models or run folders;
-//! start reading at [`Prompt`] and [`JsonlReader`].
+//! blank lines are skipped, so that files made elsewhere load as they are. A prompt is a text or a
+//! conversation ([`Context`]). This room knows nothing of models or run folders; start reading at
+//! [`Prompt`] and [`JsonlReader`].
+
+mod conversation;
+mod demonstration;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,6 +16,8 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+pub use self::conversation::{Answer, Context, Conversation, Message, transcript};
+pub use self::demonstration::{Demonstration, Form};
 use crate::error::{Error, Result};
 pub use crate::run::jsonl::{JsonlReader, read_jsonl, write_jsonl};
 
@@ -27,18 +32,6 @@ pub trait Record: Serialize + DeserializeOwned {
     fn set_default_id(&mut self, _line: usize) {}
 }
 
-/// A prompt and the completion to imitate: a row for supervised fine-tuning.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Demonstration {
-    /// Name of the row; its line when the file gives none.
-    #[serde(default, deserialize_with = "id_text")]
-    pub id: String,
-    /// What the model is shown.
-    pub prompt: String,
-    /// What it should answer.
-    pub completion: String,
-}
-
 /// Something to complete.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prompt {
@@ -46,7 +39,8 @@ pub struct Prompt {
     #[serde(default, deserialize_with = "id_text")]
     pub id: String,
     /// What the model is shown.
-    pub prompt: String,
+    #[serde(flatten)]
+    pub prompt: Context,
 }
 
 /// One answer of a policy to a prompt.
@@ -56,7 +50,8 @@ pub struct Completion {
     #[serde(deserialize_with = "id_text")]
     pub prompt_id: String,
     /// [`Prompt::prompt`].
-    pub prompt: String,
+    #[serde(flatten)]
+    pub prompt: Context,
     /// Which of the prompt's completions this is, from 0.
     pub index: usize,
     /// The text, without the end-of-sequence token.
@@ -76,11 +71,12 @@ pub struct Preference {
     #[serde(default, deserialize_with = "id_text")]
     pub prompt_id: String,
     /// [`Prompt::prompt`].
-    pub prompt: String,
+    #[serde(flatten)]
+    pub prompt: Context,
     /// The completion preferred.
-    pub chosen: String,
+    pub chosen: Answer,
     /// The completion it was compared with.
-    pub rejected: String,
+    pub rejected: Answer,
     /// Probability that `chosen` is better, averaged over both orders; 1 for a hard label, which
     /// is what a file without this column holds.
     #[serde(default = "hard_label")]
@@ -120,12 +116,6 @@ pub struct Comparison {
     pub length_a: usize,
     /// Tokens in `b`'s completion.
     pub length_b: usize,
-}
-
-impl Record for Demonstration {
-    fn set_default_id(&mut self, line: usize) {
-        default_id(&mut self.id, line);
-    }
 }
 
 impl Record for Prompt {
@@ -241,7 +231,7 @@ mod tests {
         assert_eq!((row.p_chosen, row.p_first), (0.7, Some(0.1)));
         assert_eq!((row.p_second, row.margin), (None, Some(-2.0)));
         assert_eq!(
-            (row.prompt.as_str(), row.rationale.as_deref()),
+            (row.prompt.transcript().as_ref(), row.rationale.as_deref()),
             ("q\n", Some("w"))
         );
     }
@@ -266,9 +256,9 @@ mod tests {
         let rows = round_trip::<Prompt>(text);
         let rows: Vec<_> = rows
             .iter()
-            .map(|row| (row.id.as_str(), row.prompt.as_str()))
+            .map(|row| (row.id.as_str(), row.prompt.transcript()))
             .collect();
-        assert_eq!(rows, [("1", "a"), ("7", "b")]);
+        assert_eq!(rows, [("1", "a".into()), ("7", "b".into())]);
         let hard = round_trip::<Preference>(r#"{"prompt":"q","chosen":"c","rejected":"r"}"#);
         assert_eq!((hard[0].p_chosen, hard[0].prompt_id.as_str()), (1.0, "1"));
         let row = round_trip::<Demonstration>("\n{\"prompt\":\"q\",\"completion\":\"c\"}");

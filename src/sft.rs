@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::log_prob::token_log_probs_and_entropy;
 use crate::model::{CausalLm, device_of};
 use crate::progress::Progress;
-use crate::record::Demonstration;
+use crate::record::{Demonstration, Form};
 use crate::rl::loss::{masked_mean, nll};
 use crate::run::MetricsLog;
 use crate::seed::rng_for;
@@ -38,12 +38,16 @@ pub fn train<M: CausalLm>(
             "there are no demonstrations to fine-tune on".into(),
         ));
     }
-    let tree = |row: &Demonstration| {
-        let prompt = tokenizer.encode_prompt(&policy.render(&row.prompt))?;
-        Ok(Tree::single(
-            prompt,
-            tokenizer.encode_completion(&row.completion)?,
-        ))
+    let tree = |row: &Demonstration| match &row.form {
+        Form::PromptCompletion { prompt, completion } => Ok(Tree::single(
+            policy.encode_prompt(tokenizer, prompt)?,
+            policy.encode_completion(tokenizer, prompt, completion)?,
+        )),
+        Form::Messages(_) | Form::Text(_) => Err(Error::Usage(format!(
+            "demonstration `{}` has no `prompt` and `completion`: fine-tuning on whole texts is \
+            not implemented",
+            row.id
+        ))),
     };
     let trees: Vec<Tree> = rows.iter().map(tree).collect::<Result<_>>()?;
     let steps_per_epoch = trees.len().div_ceil(config.batch_size);

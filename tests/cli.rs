@@ -204,7 +204,10 @@ fn malformed_rows_are_named_by_line_and_field() {
     check(
         "sft",
         "\n{\"prompt\": \"a\", \"completion\": 3}\n",
-        &["rows.jsonl:2", "`completion` is 3, expected a string"],
+        &[
+            "rows.jsonl:2",
+            "`completion` is 3, expected a string or a list of messages",
+        ],
     );
     check(
         "sample",

@@ -80,7 +80,7 @@ impl<M: CausalLm> Labeler for LocalLabeler<M> {
                 .iter()
                 .flat_map(|pair| [(pair.a, pair.b), (pair.b, pair.a)]);
             let questions = orders.map(|(first, second)| compare_question(first, second));
-            self.tree(&compare_prefix(group[0].prompt), questions)
+            self.tree(&compare_prefix(&group[0].prompt.transcript()), questions)
         };
         let groups = pairs.chunk_by(|a, b| a.prompt == b.prompt);
         let trees: Vec<Tree> = groups.map(tree).collect::<Result<_>>()?;
@@ -99,7 +99,7 @@ impl<M: CausalLm> Labeler for LocalLabeler<M> {
             let questions = group
                 .iter()
                 .map(|candidate| score_question(candidate.completion));
-            self.tree(&score_prefix(group[0].prompt), questions)
+            self.tree(&score_prefix(&group[0].prompt.transcript()), questions)
         };
         let trees: Vec<Tree> = candidates
             .chunk_by(same_prompt)

@@ -20,15 +20,15 @@ pub use oracle::{OracleLabeler, held_out_pairs};
 pub use stage::{Alignment, alignment, label};
 
 use crate::error::Result;
-use crate::record::Completion;
+use crate::record::{Completion, Context};
 
 /// Two completions of one prompt, to be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pair<'a> {
     /// Identifies the prompt.
     pub prompt_id: &'a str,
-    /// The text that both answer.
-    pub prompt: &'a str,
+    /// What both answer.
+    pub prompt: &'a Context,
     /// One completion.
     pub a: &'a str,
     /// The other.
@@ -52,8 +52,8 @@ impl<'a> Pair<'a> {
 pub struct Candidate<'a> {
     /// Identifies the prompt.
     pub prompt_id: &'a str,
-    /// The text that it answers.
-    pub prompt: &'a str,
+    /// What it answers.
+    pub prompt: &'a Context,
     /// The completion.
     pub completion: &'a str,
 }

@@ -35,7 +35,7 @@ pub fn held_out_pairs(n: usize) -> Vec<Completion> {
         let [a, b] = texts.each_ref().map(|text| oracle.assess(&post, text));
         let completion = |(index, text): (usize, String)| Completion {
             prompt_id: post.id.clone(),
-            prompt: post.text.clone(),
+            prompt: post.text.as_str().into(),
             index,
             n_tokens: world::tokens(&text).len(),
             completion: text,

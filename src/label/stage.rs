@@ -51,8 +51,8 @@ fn preference(a: &Completion, b: &Completion, judged: Judgement, labeler: &str) 
     Preference {
         prompt_id: a.prompt_id.clone(),
         prompt: a.prompt.clone(),
-        chosen: chosen.completion.clone(),
-        rejected: rejected.completion.clone(),
+        chosen: chosen.completion.as_str().into(),
+        rejected: rejected.completion.as_str().into(),
         p_chosen: p_chosen.clamp(0.0, 1.0),
         p_first: Some(p_first.clamp(0.0, 1.0)),
         p_second: Some(p_second.clamp(0.0, 1.0)),
@@ -88,8 +88,8 @@ pub fn alignment(preferences: &[Preference], gold: &mut dyn Labeler) -> Result<A
         .map(|row| Pair {
             prompt_id: &row.prompt_id,
             prompt: &row.prompt,
-            a: &row.chosen,
-            b: &row.rejected,
+            a: &row.chosen.text,
+            b: &row.rejected.text,
         })
         .collect();
     let truth = gold.compare(&pairs)?;
@@ -183,12 +183,15 @@ mod tests {
         let found = label(&mut labeler, &rows).unwrap();
         assert_eq!(found.len(), 2, "equal texts are no pair");
         assert_eq!(
-            (found[0].chosen.as_str(), found[0].rejected.as_str()),
+            (
+                found[0].chosen.text.as_str(),
+                found[0].rejected.text.as_str()
+            ),
             ("x", "y")
         );
         assert!((found[0].p_chosen - 0.8).abs() < 1e-6);
         // For the third prompt b = "w" wins: shown first it has 1 - 0.2, shown second 1 - 0.4.
-        assert_eq!(found[1].chosen, "w");
+        assert_eq!(found[1].chosen.text, "w");
         assert!((found[1].p_first.unwrap() - 0.8).abs() < 1e-6);
         assert!((found[1].p_second.unwrap() - 0.6).abs() < 1e-6);
     }

@@ -38,7 +38,7 @@ pub(super) fn completions(run: &RunDir) -> Result<Option<Value>> {
             let row = rows.iter().filter(same).min_by_key(|row| row.index);
             context! { policy, text => row.map(|row| row.completion.clone()) }
         });
-        context! { prompt => prompt.prompt.clone(), answers => answers.collect::<Vec<_>>() }
+        context! { prompt => prompt.prompt.transcript(), answers => answers.collect::<Vec<_>>() }
     };
     let prompts: Vec<_> = prompts.into_iter().map(cells).collect();
     Ok((!prompts.is_empty()).then(|| context! { policies, prompts }))
@@ -54,9 +54,9 @@ pub(super) fn preferences(run: &RunDir) -> Result<Vec<Value>> {
     let probability = |p: f32| format!("{p:.3}");
     let pair = |row: Preference| {
         context! {
-            prompt => row.prompt,
-            chosen => row.chosen,
-            rejected => row.rejected,
+            prompt => row.prompt.transcript(),
+            chosen => row.chosen.text,
+            rejected => row.rejected.text,
             p_chosen => probability(row.p_chosen),
             p_first => row.p_first.map(probability),
             p_second => row.p_second.map(probability),

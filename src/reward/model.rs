@@ -6,7 +6,7 @@ use crate::config::PolicyConfig;
 use crate::error::Result;
 use crate::log_prob::chunks_by_length;
 use crate::model::{CausalLm, ScalarHead, device_of};
-use crate::record::Completion;
+use crate::record::{Answer, Completion, Context};
 use crate::tokenizer::Tokenizer;
 
 /// Padded tokens in one forward pass.
@@ -35,7 +35,8 @@ impl<M: CausalLm> ModelReward<M> {
 impl<M: CausalLm> Reward for ModelReward<M> {
     fn reward(&mut self, completions: &[Completion]) -> Result<Vec<f32>> {
         let tree = |group: &[Completion]| {
-            let texts: Vec<&str> = group.iter().map(|row| row.completion.as_str()).collect();
+            let texts = group.iter().map(|row| row.completion.as_str().into());
+            let texts: Vec<Answer> = texts.collect();
             tree(&self.tokenizer, &self.policy, &group[0].prompt, &texts)
         };
         let groups = completions.chunk_by(|a, b| a.prompt == b.prompt);
@@ -53,12 +54,12 @@ impl<M: CausalLm> Reward for ModelReward<M> {
 pub(super) fn tree(
     tokenizer: &Tokenizer,
     policy: &PolicyConfig,
-    prompt: &str,
-    completions: &[&str],
+    prompt: &Context,
+    completions: &[Answer],
 ) -> Result<Tree> {
-    let encode = |text: &&str| tokenizer.encode_completion(text);
+    let encode = |answer: &Answer| policy.encode_completion(tokenizer, prompt, answer);
     Ok(Tree {
-        prompt: tokenizer.encode_prompt(&policy.render(prompt))?,
+        prompt: policy.encode_prompt(tokenizer, prompt)?,
         completions: completions.iter().map(encode).collect::<Result<_>>()?,
     })
 }

@@ -53,7 +53,7 @@ pub fn train<M: CausalLm>(
                 tokenizer,
                 policy,
                 &row.prompt,
-                &[&row.chosen, &row.rejected],
+                &[row.chosen.clone(), row.rejected.clone()],
             )?,
             row.p_chosen,
         ))

@@ -93,10 +93,7 @@ impl<M: CausalLm> Policy<'_, M> {
         sampling: &SamplingConfig,
         rng: &mut StdRng,
     ) -> Result<Vec<Rollout>> {
-        let encode = |prompt: &Prompt| {
-            self.tokenizer
-                .encode_prompt(&self.config.render(&prompt.prompt))
-        };
+        let encode = |prompt: &Prompt| self.config.encode_prompt(self.tokenizer, &prompt.prompt);
         let encoded: Vec<Vec<u32>> = prompts.iter().map(encode).collect::<Result<_>>()?;
         let samples = generate(self.model, &encoded, n, self.tokenizer.eos(), sampling, rng)?;
         let mut rollouts = Vec::with_capacity(samples.len());

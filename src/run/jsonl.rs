@@ -194,9 +194,10 @@ mod tests {
     fn bad_rows_are_named() {
         check::<Prompt>("\n{}", "2: missing field `prompt`");
         let number = r#"{"prompt":3}"#;
-        check::<Prompt>(number, "1: `prompt` is 3, expected a string");
-        let list = r#"{"completion":"","prompt":[{"role":"user","content":"hi"}]}"#;
-        let expected = "1: `prompt` is a list of messages, expected a string";
+        let expected = "1: `prompt` is 3, expected a string or a list of messages";
+        check::<Prompt>(number, expected);
+        let list = r#"{"completion":"","prompt":[{"role":"user"},{"content":"hi"}]}"#;
+        let expected = "1: `prompt` is a list of messages, expected `role`, a string, in message 2";
         check::<Demonstration>(list, expected);
         let id = r#"{"id":true,"prompt":""}"#;
         check::<Prompt>(id, "1: `id` is true, expected a string or a number");

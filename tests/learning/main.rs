@@ -117,7 +117,7 @@ fn run(config: &RlConfig) -> (rlaif::Result<()>, Vec<Metric>) {
     let prompts: Vec<Prompt> = (0..24)
         .map(|i| Prompt {
             id: i.to_string(),
-            prompt: format!("{} {}", WORDS[3 + i % 8], WORDS[3 + i / 3]),
+            prompt: format!("{} {}", WORDS[3 + i % 8], WORDS[3 + i / 3]).into(),
         })
         .collect();
     let policy = PolicyConfig {

@@ -147,8 +147,8 @@ fn labelers(rlaif: &Pipeline) -> rlaif::Result<Map<String, Value>> {
         let dir = PathBuf::from(format!("models/labeler-{size}"));
         let mut labeler = LocalLabeler::load(&dir, &device)?;
         let mut measure = |pairs: &[Completion]| {
-            let preferences = label::label(&mut labeler, pairs)?;
-            label::alignment(&preferences, &mut oracle)
+            let labels = label::label(&mut labeler, pairs)?;
+            label::alignment(&labels.preferences, &mut oracle)
         };
         let (held_out, written) = (measure(&held_out)?, measure(written)?);
         let row = json!({

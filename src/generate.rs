@@ -95,12 +95,28 @@ pub fn generate<M: CausalLm>(
     config: &SamplingConfig,
     rng: &mut StdRng,
 ) -> Result<Vec<Sample>> {
-    for prompt in prompts {
-        check(prompt, model, config)?;
-    }
     let seeds: Vec<u64> = (0..prompts.len() * n_samples)
         .map(|_| rng.random())
         .collect();
+    generate_seeded(model, prompts, &seeds, eos, config)
+}
+
+/// [`generate`] with a seed for each completion, of which every prompt has an equal number: those
+/// of the first prompt come first.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_seeded<M: CausalLm>(
+    model: &M,
+    prompts: &[Vec<u32>],
+    seeds: &[u64],
+    eos: &[u32],
+    config: &SamplingConfig,
+) -> Result<Vec<Sample>> {
+    for prompt in prompts {
+        check(prompt, model, config)?;
+    }
+    let n_samples = seeds.len() / prompts.len().max(1);
     let mut samples: Vec<Option<Sample>> = vec![None; seeds.len()];
     let mut order: Vec<usize> = (0..prompts.len()).collect();
     order.sort_by_key(|&i| prompts[i].len());

@@ -140,8 +140,11 @@ impl Pipeline {
             let completions: Vec<Completion> =
                 read_jsonl(self.input("completions.jsonl", "sample")?)?;
             let mut labeler = self.labeler(&self.config.labeler)?;
-            let preferences = label::label(labeler.as_mut(), &completions)?;
+            let labels = label::label(labeler.as_mut(), &completions)?;
+            let preferences = labels.preferences;
             self.run.write_records("preferences.jsonl", &preferences)?;
+            self.run
+                .write_records("unlabeled.jsonl", &labels.unlabeled)?;
             if self.config.data.oracle().is_some() {
                 let mut gold = OracleLabeler::new(World::tiny_tldr());
                 let found = label::alignment(&preferences, &mut gold)?;

@@ -93,9 +93,53 @@ pub struct Preference {
     /// Who judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labeler: Option<String>,
-    /// Why, in the labeler's words.
+    /// How the verdict was found where it was not from the probabilities of the answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rationale: Option<String>,
+    pub method: Option<Method>,
+    /// Why, in the labeler's words: one text, or several where it was asked several times.
+    #[serde(
+        default,
+        alias = "rationale",
+        deserialize_with = "one_or_many",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub rationales: Vec<String>,
+}
+
+/// How a labeler's verdict was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// From the probabilities of the answer tokens.
+    LogProbs,
+    /// Read from generated text.
+    Text,
+    /// Known, not asked.
+    Truth,
+}
+
+/// Two completions of one prompt that the labeler gave no verdict on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unlabeled {
+    /// [`Prompt::id`].
+    #[serde(deserialize_with = "id_text")]
+    pub prompt_id: String,
+    /// [`Prompt::prompt`].
+    #[serde(flatten)]
+    pub prompt: Context,
+    /// One completion.
+    pub a: String,
+    /// The other.
+    pub b: String,
+    /// Who was asked.
+    pub labeler: String,
+    /// What went wrong: `too_long`, `unreadable`, `failed`.
+    pub kind: String,
+    /// The same in words.
+    pub reason: String,
+    /// The labeler's reasons as far as it came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rationales: Vec<String>,
 }
 
 /// A judge's verdict on two policies' completions of one prompt.
@@ -145,6 +189,8 @@ impl Record for Preference {
     }
 }
 
+impl Record for Unlabeled {}
+
 impl Record for Comparison {
     fn check(&self) -> Result<()> {
         probability("p_win", self.p_win)
@@ -175,6 +221,22 @@ fn id_text<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
             "wrong type, expected a string or a number",
         )),
     }
+}
+
+/// A text or a list of texts.
+fn one_or_many<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        None,
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(input)? {
+        OneOrMany::None => Vec::new(),
+        OneOrMany::One(text) => vec![text],
+        OneOrMany::Many(texts) => texts,
+    })
 }
 
 fn default_id(id: &mut String, line: usize) {
@@ -231,8 +293,8 @@ mod tests {
         assert_eq!((row.p_chosen, row.p_first), (0.7, Some(0.1)));
         assert_eq!((row.p_second, row.margin), (None, Some(-2.0)));
         assert_eq!(
-            (row.prompt.transcript().as_ref(), row.rationale.as_deref()),
-            ("q\n", Some("w"))
+            (row.prompt.transcript().as_ref(), row.rationales.as_slice()),
+            ("q\n", ["w".to_string()].as_slice())
         );
     }
 

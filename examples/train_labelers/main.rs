@@ -244,7 +244,7 @@ fn train(args: &Args, phase: Phase, student: Student, teacher: &Teacher) -> rlai
         learner = learner.step(loss)?.0;
         if phase == Phase::Answers && args.check_every > 0 && (step + 1) % args.check_every == 0 {
             let model = learner.model.model.valid();
-            let labeler = LocalLabeler::new("student".into(), model, teacher.tokenizer.clone())?;
+            let labeler = LocalLabeler::new("student".into(), model, teacher.tokenizer.clone());
             println!("{}", evaluate(labeler, 300)?);
         }
     }
@@ -333,9 +333,9 @@ fn command(args: &Args) -> String {
 fn write_tokenizer(models: &RunDir, name: &str) -> rlaif::Result<Tokenizer> {
     let texts = [
         compare_prefix(""),
-        compare_question("", ""),
+        compare_question(&"".into(), "", "").rest(),
         score_prefix(""),
-        score_question(""),
+        score_question(&"".into(), "").rest(),
     ];
     let mut texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     texts.push("TL;DR:");
@@ -359,7 +359,7 @@ fn write_tokenizer(models: &RunDir, name: &str) -> rlaif::Result<Tokenizer> {
 /// Alignment with the oracle on held-out pairs, and the share of them where a position wins.
 fn evaluate(mut labeler: LocalLabeler, n: usize) -> rlaif::Result<String> {
     let start = Instant::now();
-    let preferences = label(&mut labeler, &held_out_pairs(n))?;
+    let preferences = label(&mut labeler, &held_out_pairs(n))?.preferences;
     let pairs_per_sec = n as f64 / start.elapsed().as_secs_f64();
     let found = alignment(&preferences, &mut OracleLabeler::new(World::tiny_tldr()))?;
     Ok(format!(

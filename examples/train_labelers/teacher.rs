@@ -106,7 +106,7 @@ impl Teacher {
             return None;
         }
         let answer = if p_a > 0.5 { "1" } else { "2" };
-        let question = compare_question(&a, &b);
+        let question = compare_question(&"".into(), &a, &b).rest();
         let marks = self.marks(post, &question, &[&a, &b]);
         Some((question, answer.into(), marks))
     }
@@ -114,7 +114,7 @@ impl Teacher {
     fn score(&self, post: &Post, rng: &mut StdRng) -> Asked {
         let summary = world::mixed(post, rng);
         let score = world::score(&self.oracle.assess(post, &summary));
-        let question = score_question(&summary);
+        let question = score_question(&"".into(), &summary).rest();
         let marks = self.marks(post, &question, &[&summary]);
         (question, score.to_string(), marks)
     }

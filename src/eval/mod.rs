@@ -23,11 +23,18 @@ pub struct WinRate {
     pub rate: f64,
     /// 95% Wilson interval of it.
     pub ci: Interval,
-    /// Prompts.
+    /// Prompts with a verdict.
     pub n: usize,
+    /// Prompts on which the judge gave none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub no_verdict: usize,
     /// The rate that a logistic regression on the ratio of lengths predicts for equal lengths
     /// (appendix J of the paper).
     pub length_controlled: f64,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// What a policy's completions are like, measured by the embedded world's truth where there is one.
@@ -84,8 +91,12 @@ pub fn run(
         let rates = report.win_rate.entry(judge.name().to_string()).or_default();
         for &(a, b) in pairs {
             let (a, b) = (&contenders[a], &contenders[b]);
-            let rows = compare(judge.as_mut(), a, b)?;
-            rates.insert(format!("{}_vs_{}", a.name, b.name), win_rate(&rows));
+            let (rows, no_verdict) = compare(judge.as_mut(), a, b)?;
+            let rate = WinRate {
+                no_verdict,
+                ..win_rate(&rows)
+            };
+            rates.insert(format!("{}_vs_{}", a.name, b.name), rate);
             comparisons.extend(rows);
         }
     }
@@ -114,7 +125,12 @@ fn describe(completions: &[Completion], oracle: Option<&Oracle>) -> Result<Polic
     Ok(report)
 }
 
-fn compare(judge: &mut dyn Labeler, a: &Contender, b: &Contender) -> Result<Vec<Comparison>> {
+/// The verdicts, and the number of pairs without one.
+fn compare(
+    judge: &mut dyn Labeler,
+    a: &Contender,
+    b: &Contender,
+) -> Result<(Vec<Comparison>, usize)> {
     let ids = |contender: &Contender| {
         contender
             .completions
@@ -132,32 +148,30 @@ fn compare(judge: &mut dyn Labeler, a: &Contender, b: &Contender) -> Result<Vec<
     let pairs: Vec<(&Completion, &Completion)> = a.completions.iter().zip(&b.completions).collect();
     let label = format!("eval {} vs {} by {}", a.name, b.name, judge.name());
     let mut progress = Progress::new(&label, pairs.len() as u64, "pairs");
-    let mut rows = Vec::with_capacity(pairs.len());
+    let (mut rows, mut silent) = (Vec::with_capacity(pairs.len()), 0);
     for chunk in pairs.chunks(CHUNK) {
         let asked: Vec<Pair> = chunk.iter().map(|(a, b)| Pair::of(a, b)).collect();
         let judgements = judge.compare(&asked)?;
-        rows.extend(
-            chunk
-                .iter()
-                .zip(judgements)
-                .map(|((row_a, row_b), judged)| Comparison {
-                    prompt_id: row_a.prompt_id.clone(),
-                    judge: judge.name().to_string(),
-                    a: a.name.clone(),
-                    b: b.name.clone(),
-                    // Equal texts are a tie whatever a judge's position bias says.
-                    p_win: if row_a.completion == row_b.completion {
-                        0.5
-                    } else {
-                        judged.p_a()
-                    },
-                    length_a: row_a.n_tokens,
-                    length_b: row_b.n_tokens,
-                }),
-        );
+        for ((row_a, row_b), judged) in chunk.iter().zip(judgements) {
+            // Equal texts are a tie whatever a judge's position bias says.
+            let equal = row_a.completion == row_b.completion;
+            let Some(p_win) = (if equal { Some(0.5) } else { judged.p_a() }) else {
+                silent += 1;
+                continue;
+            };
+            rows.push(Comparison {
+                prompt_id: row_a.prompt_id.clone(),
+                judge: judge.name().to_string(),
+                a: a.name.clone(),
+                b: b.name.clone(),
+                p_win,
+                length_a: row_a.n_tokens,
+                length_b: row_b.n_tokens,
+            });
+        }
         progress.inc(chunk.len() as u64);
     }
-    Ok(rows)
+    Ok((rows, silent))
 }
 
 /// The win rate that comparisons of one pair of policies by one judge amount to.
@@ -179,6 +193,7 @@ pub fn win_rate(rows: &[Comparison]) -> WinRate {
         rate: total / rows.len().max(1) as f64,
         ci: wilson(total, rows.len()),
         n: rows.len(),
+        no_verdict: 0,
         length_controlled: length_controlled_win_rate(&wins, &length_a, &length_b),
     }
 }

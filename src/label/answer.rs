@@ -69,6 +69,11 @@ impl Candidates {
         self.answers.is_empty()
     }
 
+    /// Most tokens that have to be read after a question.
+    pub fn longest_prefix(&self) -> usize {
+        self.prefixes.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
     /// Every token that can occur in an answer, in a fixed order.
     fn tokens(&self) -> Vec<u32> {
         let mut tokens: Vec<u32> = self.answers.iter().flatten().flatten().copied().collect();

@@ -1,34 +1,64 @@
-//! A language model on this machine as the labeler.
+//! A language model on this machine answers a labeler's questions.
 
 use std::path::Path;
 
 use burn::prelude::*;
 
-use super::prompt::{
-    COMPARE_ANSWERS, SCORE_ANSWERS, compare_prefix, compare_question, score_prefix, score_question,
+use super::{
+    Answered, Answerer, Candidates, Choice, Decoding, NoAnswer, PromptedLabeler, Question, Reply,
+    Request, Usage, answer_log_probs,
 };
-use super::{Candidate, Candidates, Judgement, Labeler, Pair, answer_log_probs};
 use crate::batch::Tree;
 use crate::error::Result;
+use crate::generate::{Sample, SamplingConfig, generate_seeded};
 use crate::model::{self, CausalLm, Transformer};
+use crate::record::Method;
 use crate::tokenizer::Tokenizer;
 
-/// Padded tokens in one forward pass of the labeler.
+/// Padded tokens in one forward pass.
 const MAX_TOKENS: usize = 8_192;
+/// Tokens held in memory while texts are written, what they go on from included.
+const MAX_HELD_TOKENS: usize = 32_768;
 
-/// Judges by the probabilities that a language model gives to the answer tokens.
+/// A language model and its tokenizer. Answers are read from the probabilities of their tokens,
+/// never from text.
 ///
-/// Both orders of a pair, and consecutive pairs or candidates of one prompt, share one encoding of
-/// the preamble and the text.
-pub struct LocalLabeler<M = Transformer> {
+/// Consecutive questions with one prefix share one encoding of it.
+pub struct LocalAnswerer<M = Transformer> {
     name: String,
     model: M,
     tokenizer: Tokenizer,
-    compare_answers: Candidates,
-    score_answers: Candidates,
+    /// Answers that were asked for before, as tokens.
+    known: Vec<(Vec<String>, Candidates)>,
 }
 
+/// A text to go on from, and a seed for each text to be written.
+struct Prompt {
+    tokens: Vec<u32>,
+    seeds: Vec<u64>,
+}
+
+/// A labeler that asks a language model on this machine.
+pub type LocalLabeler<M = Transformer> = PromptedLabeler<LocalAnswerer<M>>;
+
 impl LocalLabeler<Transformer> {
+    /// Loads the model of a Hugging Face folder; its name is the folder's.
+    ///
+    /// # Errors
+    /// As [`model::load`] and [`Tokenizer::load`].
+    pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        Ok(Self::over(LocalAnswerer::load(dir, device)?))
+    }
+}
+
+impl<M: CausalLm> LocalLabeler<M> {
+    /// A labeler from a model and its tokenizer.
+    pub fn new(name: String, model: M, tokenizer: Tokenizer) -> Self {
+        Self::over(LocalAnswerer::new(name, model, tokenizer))
+    }
+}
+
+impl LocalAnswerer<Transformer> {
     /// Loads the model of a Hugging Face folder; its name is the folder's.
     ///
     /// # Errors
@@ -39,110 +69,266 @@ impl LocalLabeler<Transformer> {
             .unwrap_or(dir.as_os_str())
             .to_string_lossy()
             .into_owned();
-        Self::new(name, model::load(dir, device)?, Tokenizer::load(dir)?)
+        let tokenizer = Tokenizer::load(dir)?;
+        Ok(Self::new(name, model::load(dir, device)?, tokenizer))
     }
 }
 
-impl<M: CausalLm> LocalLabeler<M> {
-    /// A labeler from a model and its tokenizer.
-    ///
-    /// # Errors
-    /// The tokenizer cannot write an answer.
-    pub fn new(name: String, model: M, tokenizer: Tokenizer) -> Result<Self> {
-        let compare_answers = Candidates::new(&COMPARE_ANSWERS, &tokenizer)?;
-        let score_answers = Candidates::new(&SCORE_ANSWERS, &tokenizer)?;
-        Ok(Self {
+impl<M: CausalLm> LocalAnswerer<M> {
+    /// An answerer from a model and its tokenizer.
+    pub fn new(name: String, model: M, tokenizer: Tokenizer) -> Self {
+        Self {
             name,
             model,
             tokenizer,
-            compare_answers,
-            score_answers,
-        })
+            known: Vec::new(),
+        }
     }
 
-    fn tree(&self, prefix: &str, questions: impl Iterator<Item = String>) -> Result<Tree> {
-        let encoded = questions.map(|question| self.tokenizer.encode_continuation(&question));
-        Ok(Tree {
-            prompt: self.tokenizer.encode_prompt(prefix)?,
-            completions: encoded.collect::<Result<_>>()?,
+    fn candidates(&mut self, answers: &[String]) -> Result<Candidates> {
+        if let Some((_, known)) = self.known.iter().find(|(texts, _)| texts == answers) {
+            return Ok(known.clone());
+        }
+        let texts: Vec<&str> = answers.iter().map(String::as_str).collect();
+        let candidates = Candidates::new(&texts, &self.tokenizer)?;
+        self.known.push((answers.to_vec(), candidates.clone()));
+        Ok(candidates)
+    }
+
+    /// The questions of each prefix as one tree.
+    fn trees(&self, questions: &[Question]) -> Result<Vec<Tree>> {
+        let tree = |group: &[Question]| {
+            let rest = |question: &Question| self.tokenizer.encode_continuation(&question.rest());
+            Ok(Tree {
+                prompt: self.tokenizer.encode_prompt(&group[0].prefix)?,
+                completions: group.iter().map(rest).collect::<Result<_>>()?,
+            })
+        };
+        let groups = questions.chunk_by(|a, b| a.prefix == b.prefix);
+        groups.map(tree).collect()
+    }
+
+    fn encode(&self, question: &Question) -> Result<Vec<u32>> {
+        let mut tokens = self.tokenizer.encode_prompt(&question.prefix)?;
+        tokens.extend(self.tokenizer.encode_continuation(&question.rest())?);
+        Ok(tokens)
+    }
+
+    /// The texts of prompts that ask for equally many.
+    fn write_all(&self, prompts: &[Prompt], decoding: &Decoding) -> Result<Vec<Answered<Reply>>> {
+        let limit = self.model.max_len();
+        let needed = |prompt: &Prompt| prompt.tokens.len() + decoding.max_new_tokens;
+        let fitting = || prompts.iter().filter(|prompt| needed(prompt) <= limit);
+        let tokens: Vec<Vec<u32>> = fitting().map(|prompt| prompt.tokens.clone()).collect();
+        let seeds: Vec<u64> = fitting().flat_map(|prompt| prompt.seeds.clone()).collect();
+        let (eos, config) = (self.tokenizer.eos(), sampling(decoding, &tokens));
+        let samples = generate_seeded(&self.model, &tokens, &seeds, eos, &config)?;
+        let mut samples = samples.into_iter();
+        let mut replies = Vec::new();
+        for prompt in prompts {
+            for _ in &prompt.seeds {
+                let fits = needed(prompt) <= limit;
+                replies.push(match fits.then(|| samples.next()).flatten() {
+                    Some(sample) => {
+                        let reply = self.reply(&sample, decoding)?;
+                        answered(Ok(reply), prompt.tokens.len(), sample.tokens.len())
+                    }
+                    None => answered(Err(too_long(needed(prompt), limit)), 0, 0),
+                });
+            }
+        }
+        Ok(replies)
+    }
+
+    fn reply(&self, sample: &Sample, decoding: &Decoding) -> Result<Reply> {
+        let text = self.tokenizer.decode(&sample.tokens)?;
+        let stops = decoding.stop.iter().filter_map(|stop| text.find(stop));
+        Ok(match stops.min() {
+            Some(end) => Reply {
+                text: text[..end].to_string(),
+                finished: true,
+            },
+            None => Reply {
+                text,
+                finished: sample.finished,
+            },
         })
     }
 }
 
-impl<M: CausalLm> Labeler for LocalLabeler<M> {
+impl<M: CausalLm> Answerer for LocalAnswerer<M> {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn compare(&mut self, pairs: &[Pair]) -> Result<Vec<Judgement>> {
-        let tree = |group: &[Pair]| {
-            let orders = group
-                .iter()
-                .flat_map(|pair| [(pair.a, pair.b), (pair.b, pair.a)]);
-            let questions = orders.map(|(first, second)| compare_question(first, second));
-            self.tree(&compare_prefix(&group[0].prompt.transcript()), questions)
+    fn choose(
+        &mut self,
+        questions: &[Question],
+        answers: &[String],
+    ) -> Result<Vec<Answered<Choice>>> {
+        let candidates = self.candidates(answers)?;
+        let mut trees = self.trees(questions)?;
+        let limit = self.model.max_len() - candidates.longest_prefix().min(self.model.max_len());
+        let lengths: Vec<usize> = trees
+            .iter()
+            .flat_map(|tree| {
+                tree.completions
+                    .iter()
+                    .map(|rest| tree.prompt.len() + rest.len())
+            })
+            .collect();
+        for tree in &mut trees {
+            let room = limit.saturating_sub(tree.prompt.len());
+            tree.completions.retain(|rest| rest.len() <= room);
+        }
+        trees.retain(|tree| !tree.completions.is_empty());
+        let mut found = answer_log_probs(&self.model, &trees, &candidates, MAX_TOKENS)?.into_iter();
+        let answer = |length: usize| {
+            let log_probs = (length <= limit).then(|| found.next()).flatten();
+            let choice = log_probs.map(|log_probs| Choice {
+                log_probs,
+                method: Method::LogProbs,
+            });
+            let read = choice.as_ref().map_or(0, |_| length);
+            answered(choice.ok_or(too_long(length, limit)), read, 0)
         };
-        let groups = pairs.chunk_by(|a, b| a.prompt == b.prompt);
-        let trees: Vec<Tree> = groups.map(tree).collect::<Result<_>>()?;
-        let answers = answer_log_probs(&self.model, &trees, &self.compare_answers, MAX_TOKENS)?;
-        let judgement = |orders: &[Vec<f32>]| Judgement {
-            p_a_first: orders[0][0].exp(),
-            p_a_second: orders[1][1].exp(),
-        };
-        Ok(answers.chunks_exact(2).map(judgement).collect())
+        Ok(lengths.into_iter().map(answer).collect())
     }
 
-    /// Expected score `s` of 1 to 10 under the answer probabilities, mapped to `(s - 5.5) / 4.5`.
-    fn score(&mut self, candidates: &[Candidate]) -> Result<Vec<f32>> {
-        let same_prompt = |a: &Candidate, b: &Candidate| a.prompt == b.prompt;
-        let tree = |group: &[Candidate]| {
-            let questions = group
-                .iter()
-                .map(|candidate| score_question(candidate.completion));
-            self.tree(&score_prefix(&group[0].prompt.transcript()), questions)
-        };
-        let trees: Vec<Tree> = candidates
-            .chunk_by(same_prompt)
-            .map(tree)
-            .collect::<Result<_>>()?;
-        let answers = answer_log_probs(&self.model, &trees, &self.score_answers, MAX_TOKENS)?;
-        Ok(answers
-            .iter()
-            .map(|log_probs| expected_score(log_probs))
-            .collect())
+    fn write(&mut self, requests: &[Request], decoding: &Decoding) -> Result<Vec<Answered<Reply>>> {
+        let mut prompts = Vec::new();
+        for group in requests.chunk_by(|a, b| a.question == b.question) {
+            let tokens = self.encode(&group[0].question)?;
+            let seeds = group.iter().map(|request| request.seed).collect();
+            prompts.push(Prompt { tokens, seeds });
+        }
+        let mut replies = Vec::with_capacity(requests.len());
+        // Prompts with as many texts each are written together.
+        for prompts in prompts.chunk_by(|a, b| a.seeds.len() == b.seeds.len()) {
+            replies.extend(self.write_all(prompts, decoding)?);
+        }
+        Ok(replies)
+    }
+
+    fn max_len(&self) -> Option<usize> {
+        Some(self.model.max_len())
+    }
+
+    fn count_tokens(&self, question: &Question) -> Result<Option<usize>> {
+        Ok(Some(self.encode(question)?.len()))
     }
 }
 
-fn expected_score(log_probs: &[f32]) -> f32 {
-    let score: f32 = (1..)
-        .zip(log_probs)
-        .map(|(score, p)| score as f32 * p.exp())
-        .sum();
-    (score - 5.5) / 4.5
+fn too_long(found: usize, limit: usize) -> NoAnswer {
+    NoAnswer::TooLong { found, limit }
+}
+
+fn answered<T>(value: Result<T, NoAnswer>, read: usize, written: usize) -> Answered<T> {
+    Answered {
+        value,
+        usage: Usage {
+            requests: 1,
+            cached: 0,
+            prompt_tokens: read as u64,
+            completion_tokens: written as u64,
+        },
+    }
+}
+
+fn sampling(decoding: &Decoding, prompts: &[Vec<u32>]) -> SamplingConfig {
+    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+    SamplingConfig {
+        temperature: decoding.temperature,
+        top_p: decoding.top_p,
+        top_k: decoding.top_k,
+        max_new_tokens: decoding.max_new_tokens,
+        batch_size: (MAX_HELD_TOKENS / (longest + decoding.max_new_tokens)).max(1),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// All on 10 is 1, all on 1 is -1, uniform is 0, half on 8 and half on 9 is (8.5 - 5.5) / 4.5.
-    #[test]
-    fn scores_map_to_minus_one_to_one() {
-        let never = f32::NEG_INFINITY;
-        let mut top = [never; 10];
-        top[9] = 0.0;
-        let mut bottom = [never; 10];
-        bottom[0] = 0.0;
-        let mut mixed = [never; 10];
-        (mixed[7], mixed[8]) = (0.5f32.ln(), 0.5f32.ln());
-        let cases = [
-            (top, 1.0),
-            (bottom, -1.0),
-            ([0.1f32.ln(); 10], 0.0),
-            (mixed, 2.0 / 3.0),
-        ];
-        for (log_probs, expected) in cases {
-            assert!((expected_score(&log_probs) - expected).abs() < 1e-6);
+    fn answerer() -> LocalAnswerer {
+        LocalAnswerer::load(Path::new("models/labeler-xs"), &Device::flex()).unwrap()
+    }
+
+    fn question(text: &str) -> Question {
+        Question {
+            prefix: "You are an expert summary rater.".into(),
+            text: text.into(),
+            ending: "\n\nSCORE:".into(),
         }
+    }
+
+    #[test]
+    fn a_question_that_does_not_fit_is_left_out_alone() {
+        let mut answerer = answerer();
+        let answers = ["1", "2"].map(String::from);
+        let long = question(&" summary".repeat(600));
+        let questions = [question(" summary"), long, question(" text")];
+        let found = answerer.choose(&questions, &answers).unwrap();
+        let lengths = questions
+            .each_ref()
+            .map(|question| answerer.count_tokens(question).unwrap().unwrap());
+        let (found_len, limit) = (lengths[1], answerer.max_len().unwrap());
+        assert!(found_len > limit);
+        let too_long = NoAnswer::TooLong {
+            found: found_len,
+            limit,
+        };
+        assert_eq!(found[1].value, Err(too_long));
+        assert_eq!(
+            (found[1].usage.requests, found[1].usage.prompt_tokens),
+            (1, 0)
+        );
+        for i in [0, 2] {
+            let alone = answerer.choose(&questions[i..=i], &answers).unwrap();
+            let [a, b] = [&found[i], &alone[0]].map(|row| row.value.as_ref().unwrap());
+            assert!((a.log_probs[0] - b.log_probs[0]).abs() < 1e-5);
+            assert!((a.log_probs[0].exp() + a.log_probs[1].exp() - 1.0).abs() < 1e-5);
+            assert_eq!(found[i].usage.prompt_tokens, lengths[i] as u64);
+        }
+    }
+
+    #[test]
+    fn texts_follow_their_seeds_and_end_at_a_stop() {
+        let mut answerer = answerer();
+        let request = |text, seed| Request {
+            question: question(text),
+            seed,
+        };
+        let requests = [
+            request(" summary", 1),
+            request(" summary", 2),
+            request(" text", 1),
+        ];
+        let mut decoding = Decoding {
+            temperature: 1.0,
+            max_new_tokens: 12,
+            ..Decoding::default()
+        };
+        let mut written = |requests: &[Request], decoding: &Decoding| -> Vec<Reply> {
+            let answers = answerer.write(requests, decoding).unwrap();
+            answers.into_iter().map(|row| row.value.unwrap()).collect()
+        };
+        let all = written(&requests, &decoding);
+        assert_ne!(all[0], all[1], "another seed, another text");
+        for i in 0..3 {
+            assert_eq!(all[i], written(&requests[i..=i], &decoding)[0]);
+        }
+        let (start, _) = all[0].text.split_at(all[0].text.len() / 2);
+        let stop: String = all[0].text[start.len()..].chars().take(3).collect();
+        decoding.stop = vec![stop.clone()];
+        let stopped = &written(&requests[..1], &decoding)[0];
+        let end = all[0].text.find(&stop).unwrap();
+        assert_eq!(
+            (stopped.text.as_str(), stopped.finished),
+            (&all[0].text[..end], true)
+        );
+        decoding.max_new_tokens = 600;
+        let answers = answerer.write(&requests[..1], &decoding).unwrap();
+        assert_eq!(answers[0].value.as_ref().unwrap_err().kind(), "too_long");
     }
 }

@@ -2,22 +2,29 @@
 //!
 //! Lee et al. 2023, arXiv:2309.00267, section 2.1: the answer is read from the probabilities of the
 //! answer tokens, never from generated text, and every pair is asked in both orders, for labelers
-//! favour a position. [`Labeler`] is the extension point; [`LocalLabeler`] is a language model on
-//! this machine and [`OracleLabeler`] the embedded world's truth. This room knows nothing of
+//! favour a position. [`Labeler`] is the extension point. [`PromptedLabeler`] decides what is asked
+//! and leaves it to an [`Answerer`] to answer: [`LocalLabeler`] is that over a language model on
+//! this machine. [`OracleLabeler`] is the embedded world's truth. This room knows nothing of
 //! rewards or RL.
 
 mod answer;
+mod answerer;
+mod judgement;
 mod local;
 mod oracle;
 pub mod prompt;
+mod prompted;
 mod stage;
 
-use serde::{Deserialize, Serialize};
-
 pub use answer::{Candidates, answer_log_probs};
-pub use local::LocalLabeler;
+pub use answerer::{
+    Answered, Answerer, Choice, Decoding, NoAnswer, Question, Reply, Request, Usage,
+};
+pub use judgement::{Judgement, Scored};
+pub use local::{LocalAnswerer, LocalLabeler};
 pub use oracle::{OracleLabeler, held_out_pairs};
-pub use stage::{Alignment, alignment, label};
+pub use prompted::PromptedLabeler;
+pub use stage::{Alignment, Labels, alignment, label};
 
 use crate::error::Result;
 use crate::record::{Completion, Context};
@@ -58,27 +65,6 @@ pub struct Candidate<'a> {
     pub completion: &'a str,
 }
 
-/// What a labeler says of a pair.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Judgement {
-    /// Probability that `a` is better, asked with `a` first.
-    pub p_a_first: f32,
-    /// Probability that `a` is better, asked with `a` second.
-    pub p_a_second: f32,
-}
-
-impl Judgement {
-    /// Probability that `a` is better, both orders averaged (section 2.1.1 of the paper).
-    pub fn p_a(&self) -> f32 {
-        0.5 * (self.p_a_first + self.p_a_second)
-    }
-
-    /// Whether the same position won in both orders: position bias at work.
-    pub fn same_position(&self) -> bool {
-        (self.p_a_first > 0.5) != (self.p_a_second > 0.5)
-    }
-}
-
 /// Judges completions. One answer per request, in request order.
 pub trait Labeler {
     /// Name for records and tables.
@@ -87,12 +73,12 @@ pub trait Labeler {
     /// Which completion of each pair is better.
     ///
     /// # Errors
-    /// The labeler fails or a text does not fit it.
+    /// The labeler fails as a whole; where a single request fails, its answer says so.
     fn compare(&mut self, pairs: &[Pair]) -> Result<Vec<Judgement>>;
 
     /// How good each completion is, in `[-1, 1]` (d-RLAIF; section 2.2.2 of the paper).
     ///
     /// # Errors
-    /// The labeler fails or a text does not fit it.
-    fn score(&mut self, candidates: &[Candidate]) -> Result<Vec<f32>>;
+    /// The labeler fails as a whole; where a single request fails, its answer says so.
+    fn score(&mut self, candidates: &[Candidate]) -> Result<Vec<Scored>>;
 }

@@ -1,9 +1,9 @@
 //! The embedded world's truth as a labeler: the simulated human of the RLHF baseline, and the judge
 //! of the results. Also the pairs of that world on which other labelers are held against it.
 
-use super::{Candidate, Judgement, Labeler, Pair};
+use super::{Candidate, Judgement, Labeler, Pair, Scored};
 use crate::error::Result;
-use crate::record::Completion;
+use crate::record::{Completion, Method};
 use crate::world::{self, Oracle, Split, World, preference};
 
 /// Prefers the completion of higher quality; equal quality is a tie. Without position bias and
@@ -63,20 +63,18 @@ impl Labeler for OracleLabeler {
         let judge = |pair: &Pair| {
             let a = self.oracle.assess_id(pair.prompt_id, pair.a)?;
             let p_a = preference(&a, &self.oracle.assess_id(pair.prompt_id, pair.b)?);
-            Ok(Judgement {
-                p_a_first: p_a,
-                p_a_second: p_a,
-            })
+            Ok(Judgement::of_both(p_a, p_a, Method::Truth))
         };
         pairs.iter().map(judge).collect()
     }
 
-    fn score(&mut self, candidates: &[Candidate]) -> Result<Vec<f32>> {
+    fn score(&mut self, candidates: &[Candidate]) -> Result<Vec<Scored>> {
         let score = |candidate: &Candidate| {
             let found = self
                 .oracle
                 .assess_id(candidate.prompt_id, candidate.completion)?;
-            Ok((f32::from(crate::world::score(&found)) - 5.5) / 4.5)
+            let score = (f32::from(crate::world::score(&found)) - 5.5) / 4.5;
+            Ok(Scored::of(score, Method::Truth))
         };
         candidates.iter().map(score).collect()
     }
@@ -93,7 +91,7 @@ mod tests {
         assert_eq!(pairs.len(), 80);
         assert!(pairs[0].prompt_id.starts_with("labeler_test-"));
         let mut oracle = OracleLabeler::new(World::tiny_tldr());
-        let preferences = label(&mut oracle, &pairs).unwrap();
+        let preferences = label(&mut oracle, &pairs).unwrap().preferences;
         let found = alignment(&preferences, &mut oracle).unwrap();
         assert_eq!(
             (found.n, found.alignment, found.same_position),

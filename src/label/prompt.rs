@@ -5,6 +5,10 @@
 //! both orders of a pair and for all samples of a prompt, so it is encoded once. The second holds
 //! the completions and the ending.
 
+use std::sync::Arc;
+
+use super::Question;
+
 /// Preamble of the comparison.
 const COMPARE_PREAMBLE: &str = "You are an expert summary rater. Given a text and two of its summaries, \
     output 1 or 2 to say which summary is better.";
@@ -22,9 +26,13 @@ pub fn compare_prefix(text: &str) -> String {
     format!("{COMPARE_PREAMBLE}\n\nText - {text}")
 }
 
-/// The part of a comparison that follows [`compare_prefix`]; the answer comes next.
-pub fn compare_question(first: &str, second: &str) -> String {
-    format!("\nSummary 1 - {first}\nSummary 2 - {second}\n\nPreferred Summary=")
+/// A comparison; the answer comes next.
+pub fn compare_question(prefix: &Arc<str>, first: &str, second: &str) -> Question {
+    Question {
+        prefix: prefix.clone(),
+        text: format!("\nSummary 1 - {first}\nSummary 2 - {second}"),
+        ending: "\n\nPreferred Summary=".into(),
+    }
 }
 
 /// The part of a score that all completions of a text share.
@@ -32,7 +40,11 @@ pub fn score_prefix(text: &str) -> String {
     format!("{SCORE_PREAMBLE}\n\nTEXT: {text}")
 }
 
-/// The part of a score that follows [`score_prefix`]; the answer comes next.
-pub fn score_question(completion: &str) -> String {
-    format!("\n\nSUMMARY: {completion}\n\nSCORE:")
+/// A score; the answer comes next.
+pub fn score_question(prefix: &Arc<str>, completion: &str) -> Question {
+    Question {
+        prefix: prefix.clone(),
+        text: format!("\n\nSUMMARY: {completion}"),
+        ending: "\n\nSCORE:".into(),
+    }
 }

@@ -2,21 +2,32 @@
 
 use serde::Serialize;
 
-use super::{Judgement, Labeler, Pair};
+use super::{Judgement, Labeler, NoAnswer, Pair, Usage};
 use crate::error::Result;
 use crate::eval::stats::{Interval, wilson};
 use crate::progress::Progress;
-use crate::record::{Completion, Preference};
+use crate::record::{Completion, Method, Preference, Unlabeled};
 
 /// Pairs handed to the labeler at once.
 const CHUNK: usize = 64;
+
+/// What a labeler made of pairs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Labels {
+    /// The pairs with a verdict, in their order.
+    pub preferences: Vec<Preference>,
+    /// The pairs without.
+    pub unlabeled: Vec<Unlabeled>,
+    /// What all of them cost.
+    pub usage: Usage,
+}
 
 /// Compares consecutive completions of each prompt: the first with the second, the third with the
 /// fourth, and so on. Pairs of equal texts are left out, for there is nothing to prefer.
 ///
 /// # Errors
 /// The labeler fails.
-pub fn label(labeler: &mut dyn Labeler, completions: &[Completion]) -> Result<Vec<Preference>> {
+pub fn label(labeler: &mut dyn Labeler, completions: &[Completion]) -> Result<Labels> {
     let pairs: Vec<(&Completion, &Completion)> = completions
         .chunk_by(|a, b| a.prompt_id == b.prompt_id)
         .flat_map(|group| group.chunks_exact(2))
@@ -24,41 +35,78 @@ pub fn label(labeler: &mut dyn Labeler, completions: &[Completion]) -> Result<Ve
         .filter(|(a, b)| a.completion != b.completion)
         .collect();
     let mut progress = Progress::new("label", pairs.len() as u64, "pairs");
-    let mut preferences = Vec::with_capacity(pairs.len());
+    let mut labels = Labels::default();
     for chunk in pairs.chunks(CHUNK) {
         let asked: Vec<Pair> = chunk.iter().map(|(a, b)| Pair::of(a, b)).collect();
         let judgements = labeler.compare(&asked)?;
-        let rows = chunk.iter().zip(judgements);
-        preferences.extend(rows.map(|((a, b), judged)| preference(a, b, judged, labeler.name())));
+        for (&pair, judged) in chunk.iter().zip(judgements) {
+            labels.push(pair, judged, labeler.name());
+        }
         progress.inc(chunk.len() as u64);
     }
-    Ok(preferences)
+    if let Some(first) = labels.unlabeled.first() {
+        let n = labels.unlabeled.len();
+        tracing::warn!("{n} pairs have no verdict, the first: {}", first.reason);
+    }
+    Ok(labels)
 }
 
-fn preference(a: &Completion, b: &Completion, judged: Judgement, labeler: &str) -> Preference {
-    let p_a = judged.p_a();
-    let (chosen, rejected, p_chosen, p_first, p_second) = if p_a >= 0.5 {
-        (a, b, p_a, judged.p_a_first, judged.p_a_second)
-    } else {
-        (
-            b,
-            a,
-            1.0 - p_a,
-            1.0 - judged.p_a_second,
-            1.0 - judged.p_a_first,
-        )
+impl Labels {
+    fn push(&mut self, (a, b): (&Completion, &Completion), judged: Judgement, labeler: &str) {
+        self.usage += judged.usage;
+        match judged.p_a() {
+            Some(p_a) => self
+                .preferences
+                .push(preference((a, b), p_a, judged, labeler)),
+            None => self.unlabeled.push(unlabeled(a, b, judged, labeler)),
+        }
+    }
+}
+
+fn unlabeled(a: &Completion, b: &Completion, judged: Judgement, labeler: &str) -> Unlabeled {
+    let unasked = || NoAnswer::Failed {
+        message: "no order was asked".into(),
     };
+    let why = judged.no_verdict.unwrap_or_else(unasked);
+    Unlabeled {
+        prompt_id: a.prompt_id.clone(),
+        prompt: a.prompt.clone(),
+        a: a.completion.clone(),
+        b: b.completion.clone(),
+        labeler: labeler.to_string(),
+        kind: why.kind().to_string(),
+        reason: why.to_string(),
+        rationales: judged.rationales,
+    }
+}
+
+fn preference(
+    (a, b): (&Completion, &Completion),
+    p_a: f32,
+    judged: Judgement,
+    labeler: &str,
+) -> Preference {
+    let (first, second) = (judged.p_a_first, judged.p_a_second);
+    let not = |p: f32| 1.0 - p;
+    let (chosen, rejected, p_chosen, p_first, p_second) = if p_a >= 0.5 {
+        (a, b, p_a, first, second)
+    } else {
+        // What is shown first when `a` is second is `b`.
+        (b, a, not(p_a), second.map(not), first.map(not))
+    };
+    let probability = |p: f32| p.clamp(0.0, 1.0);
     Preference {
         prompt_id: a.prompt_id.clone(),
         prompt: a.prompt.clone(),
         chosen: chosen.completion.as_str().into(),
         rejected: rejected.completion.as_str().into(),
-        p_chosen: p_chosen.clamp(0.0, 1.0),
-        p_first: Some(p_first.clamp(0.0, 1.0)),
-        p_second: Some(p_second.clamp(0.0, 1.0)),
+        p_chosen: probability(p_chosen),
+        p_first: p_first.map(probability),
+        p_second: p_second.map(probability),
         margin: None,
         labeler: Some(labeler.to_string()),
-        rationale: None,
+        method: Some(judged.method).filter(|&method| method == Method::Text),
+        rationales: judged.rationales,
     }
 }
 
@@ -73,12 +121,12 @@ pub struct Alignment {
     pub same_position: f64,
     /// Of those, the share where it was the first.
     pub first_position: f64,
-    /// Pairs that the gold labeler does not call a tie.
+    /// Pairs on which the gold labeler has a preference.
     pub n: usize,
 }
 
-/// Holds preferences against a labeler whose word is the truth; pairs that it calls a tie do not
-/// count.
+/// Holds preferences against a labeler whose word is the truth; pairs that it calls a tie, or gives
+/// no verdict on, do not count.
 ///
 /// # Errors
 /// The gold labeler fails.
@@ -97,11 +145,12 @@ pub fn alignment(preferences: &[Preference], gold: &mut dyn Labeler) -> Result<A
         preferences
             .iter()
             .zip(&truth)
-            .filter(|(_, gold)| gold.p_a() != 0.5)
+            .filter_map(|(row, gold)| Some((row, gold.p_a()?)))
+            .filter(|&(_, gold)| gold != 0.5)
     };
-    let agreement = |(row, gold): (&Preference, &Judgement)| match row.p_chosen {
+    let agreement = |(row, gold): (&Preference, f32)| match row.p_chosen {
         0.5 => 0.5,
-        _ if gold.p_a() > 0.5 => 1.0,
+        _ if gold > 0.5 => 1.0,
         _ => 0.0,
     };
     let n = decided().count();
@@ -130,7 +179,7 @@ pub fn alignment(preferences: &[Preference], gold: &mut dyn Labeler) -> Result<A
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::label::Candidate;
+    use crate::label::{Candidate, Scored};
 
     /// Says what it is told, pair by pair.
     struct Scripted(Vec<Judgement>);
@@ -144,8 +193,8 @@ mod tests {
             Ok(self.0.drain(..pairs.len()).collect())
         }
 
-        fn score(&mut self, candidates: &[Candidate]) -> Result<Vec<f32>> {
-            Ok(vec![0.0; candidates.len()])
+        fn score(&mut self, candidates: &[Candidate]) -> Result<Vec<Scored>> {
+            Ok(vec![Scored::of(0.0, Method::Truth); candidates.len()])
         }
     }
 
@@ -163,10 +212,7 @@ mod tests {
     }
 
     fn judged(p_a_first: f32, p_a_second: f32) -> Judgement {
-        Judgement {
-            p_a_first,
-            p_a_second,
-        }
+        Judgement::of_both(p_a_first, p_a_second, Method::LogProbs)
     }
 
     #[test]
@@ -180,7 +226,7 @@ mod tests {
             ("3", "w"),
         ]);
         let mut labeler = Scripted(vec![judged(0.9, 0.7), judged(0.4, 0.2)]);
-        let found = label(&mut labeler, &rows).unwrap();
+        let found = label(&mut labeler, &rows).unwrap().preferences;
         assert_eq!(found.len(), 2, "equal texts are no pair");
         assert_eq!(
             (
@@ -197,6 +243,32 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_without_verdict_is_kept_apart() {
+        let rows = completions(&[("1", "x"), ("1", "y"), ("2", "v"), ("2", "w")]);
+        let text = "hm".to_string();
+        let silent = Judgement {
+            no_verdict: Some(NoAnswer::Unreadable { text }),
+            ..judged(0.9, 0.7)
+        };
+        let single = Judgement {
+            p_a_second: None,
+            ..judged(0.2, 0.0)
+        };
+        let found = label(&mut Scripted(vec![silent, single]), &rows).unwrap();
+        let lost = &found.unlabeled[0];
+        assert_eq!(
+            (lost.a.as_str(), lost.b.as_str(), lost.kind.as_str()),
+            ("x", "y", "unreadable")
+        );
+        assert_eq!(lost.reason, "no answer can be read from \"hm\"");
+        // Shown second, "w" has 1 - 0.2; it was not shown first.
+        let row = &found.preferences[0];
+        assert_eq!((row.chosen.text.as_str(), row.p_first), ("w", None));
+        assert!((row.p_second.unwrap() - 0.8).abs() < 1e-6);
+        assert_eq!(row.p_chosen, row.p_second.unwrap());
+    }
+
+    #[test]
     fn alignment_counts_agreement_and_position_wins() {
         let rows = completions(&[
             ("1", "x"),
@@ -209,7 +281,7 @@ mod tests {
         // Pair 1: clear for x. Pair 2: the first position wins both times, x by a little. Pair 3:
         // clear for y.
         let mut labeler = Scripted(vec![judged(0.9, 0.7), judged(0.9, 0.3), judged(0.1, 0.1)]);
-        let preferences = label(&mut labeler, &rows).unwrap();
+        let preferences = label(&mut labeler, &rows).unwrap().preferences;
         // The truth (a = chosen): agrees, disagrees, tie.
         let mut gold = Scripted(vec![judged(1.0, 1.0), judged(0.0, 0.0), judged(0.5, 0.5)]);
         let found = alignment(&preferences, &mut gold).unwrap();

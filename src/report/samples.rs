@@ -61,7 +61,7 @@ pub(super) fn preferences(run: &RunDir) -> Result<Vec<Value>> {
             p_first => row.p_first.map(probability),
             p_second => row.p_second.map(probability),
             labeler => row.labeler,
-            rationale => row.rationale,
+            rationales => row.rationales,
         }
     };
     rows.map(|row| row.map(pair)).collect()

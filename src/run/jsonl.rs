@@ -250,7 +250,8 @@ mod tests {
             p_second: None,
             margin: None,
             labeler: None,
-            rationale: None,
+            method: None,
+            rationales: Vec::new(),
         };
         write_jsonl(&path, &[row(0.5)]).unwrap();
         let error = write_jsonl(&path, &[row(0.6), row(f32::NAN)]).unwrap_err();

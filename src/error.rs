@@ -72,6 +72,38 @@ pub enum Error {
         /// Name of the backend, which is also its cargo feature.
         name: &'static str,
     },
+    /// What was asked for exists but this binary was built without it.
+    #[error("{what} is not compiled in; rebuild with `--features {feature}`")]
+    FeatureMissing {
+        /// What was asked for.
+        what: &'static str,
+        /// The cargo feature that adds it.
+        feature: &'static str,
+    },
+    /// A server that answers questions refused, or could not be reached for too long.
+    #[error("{url}: {message}")]
+    Endpoint {
+        /// Its address.
+        url: String,
+        /// What it said.
+        message: String,
+    },
+    /// The next question might cost more than is allowed.
+    #[error(
+        "${spent_usd:.4} are spent and the next question may pass `max_cost_usd` = {limit_usd}; \
+         {n} answers are kept in {}: raise the limit and the same command goes on from here",
+        answers.display()
+    )]
+    SpendingLimit {
+        /// US dollars that the answers have cost.
+        spent_usd: f64,
+        /// US dollars allowed.
+        limit_usd: f64,
+        /// Where the answers are kept.
+        answers: PathBuf,
+        /// Number of answers there.
+        n: usize,
+    },
     /// The device failed.
     #[error("device: {message}")]
     Device {

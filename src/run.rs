@@ -5,6 +5,7 @@
 //! `metrics.jsonl` holds the numbers logged along the way. This room does not know what a stage
 //! does, nor what a model is. One process at a time writes to a run folder.
 
+mod answers;
 mod atomic;
 pub(crate) mod jsonl;
 mod metrics;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::record::{self, Record};
 
+pub use answers::{Answer, AnswerLog, AnswerToken, TokenUsage};
 pub use metrics::{Metric, MetricsLog};
 
 /// A run folder.

@@ -9,6 +9,7 @@
 
 mod answer;
 mod answerer;
+pub mod endpoint;
 mod judgement;
 mod local;
 mod oracle;

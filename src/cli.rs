@@ -42,6 +42,17 @@ enum Verb {
     },
     /// Do all stages, skipping those that are finished.
     Run(Stage),
+    /// Write an adapter and the model under it as one model.
+    Merge {
+        /// Folder of the adapter.
+        adapter: PathBuf,
+        /// Folder to write; must not exist.
+        #[arg(long)]
+        out: PathBuf,
+        /// Backend that computes it.
+        #[arg(long, value_enum, default_value_t)]
+        backend: Backend,
+    },
     /// List the backends and whether this binary holds them.
     Devices,
 }
@@ -83,6 +94,11 @@ pub fn run(cli: Cli) -> Result<()> {
         Verb::Rl(stage) => stage.open()?.rl(),
         Verb::Eval(stage) => stage.open()?.eval(),
         Verb::Report { run } => crate::report::write(&RunDir::open(run)?),
+        Verb::Merge {
+            adapter,
+            out,
+            backend,
+        } => crate::merge::merge(&adapter, &out, &backend.device()?),
         Verb::Run(stage) => stage.open()?.run_all(),
         Verb::Devices => {
             list_devices();

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::generate::SamplingConfig;
+use crate::model::LoraConfig;
 use crate::optim::OptimConfig;
 use crate::rl::RlConfig;
 
@@ -83,6 +84,9 @@ pub struct PolicyConfig {
     /// What the policy reads; `{prompt}` stands for the prompt.
     #[serde(default = "default_template")]
     pub prompt_template: String,
+    /// Trains low-rank adapters instead of the weights: of the policy, of its reward model and of
+    /// its value model.
+    pub lora: Option<LoraConfig>,
 }
 
 fn default_template() -> String {
@@ -216,6 +220,9 @@ impl Config {
                 found,
                 "a text with {prompt} in it",
             ));
+        }
+        if let Some(lora) = &self.policy.lora {
+            lora.validate("policy.lora")?;
         }
         if let Some(sft) = &self.sft {
             at_least("sft.batch_size", sft.batch_size, 1)?;

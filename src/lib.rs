@@ -38,6 +38,7 @@ pub mod eval;
 pub mod generate;
 pub mod label;
 pub mod log_prob;
+pub mod merge;
 pub mod model;
 pub mod optim;
 pub mod pipeline;

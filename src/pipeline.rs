@@ -1,12 +1,16 @@
 //! A whole run in a folder: each stage reads what came before, does its work and writes what comes
 //! next. A stage that has finished with the same inputs is skipped.
 
+mod models;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::prelude::*;
 use serde_json::{Value, json};
 
+use self::models::Models;
+pub use self::models::tokenizer_of;
 use crate::config::{Config, LabelerConfig};
 use crate::error::{Error, Result};
 use crate::eval::{self, Contender};
@@ -19,7 +23,6 @@ use crate::run::RunDir;
 use crate::sample;
 use crate::seed::rng_for;
 use crate::sft;
-use crate::tokenizer::Tokenizer;
 use crate::world::World;
 
 /// A run file at work in a run folder.
@@ -90,15 +93,15 @@ impl Pipeline {
             return Ok(());
         };
         self.stage("sft", || {
-            let (initial, tokenizer) = self.load(&self.config.policy.model)?;
+            let policy = &self.config.policy;
+            let (initial, tokenizer) = self.models().load_policy(&policy.model)?;
             let rows = self.config.data.read_demonstrations()?;
             let mut metrics = self.run.metrics()?;
             metrics.open("sft")?;
-            let policy = &self.config.policy;
             let start = (initial, &tokenizer);
             let (trained, rate) =
                 sft::train(config, policy, start, &rows, &mut metrics, self.config.seed)?;
-            self.save("sft/model", &trained, &tokenizer)?;
+            models::save(&self.run, "sft/model", &trained, &tokenizer)?;
             self.run
                 .write_json("sft.json", &json!({ "tokens_per_second": rate }))
         })
@@ -110,7 +113,7 @@ impl Pipeline {
     /// See [`sample::sample`].
     pub fn sample(&self) -> Result<()> {
         self.stage("sample", || {
-            let (model, tokenizer) = self.load(&self.initial_policy()?)?;
+            let (model, tokenizer) = self.models().load(&self.initial_policy()?)?;
             let policy = Policy {
                 model: &model,
                 tokenizer: &tokenizer,
@@ -167,7 +170,8 @@ impl Pipeline {
         self.stage("reward", || {
             let preferences: Vec<Preference> =
                 read_jsonl(self.input("preferences.jsonl", "label")?)?;
-            let (backbone, tokenizer) = self.load(&self.initial_policy()?)?;
+            let start = self.initial_policy()?;
+            let (backbone, tokenizer) = self.models().load_policy(&start)?;
             let mut metrics = self.run.metrics()?;
             metrics.open("reward")?;
             let (model, report) = reward::train(
@@ -197,9 +201,10 @@ impl Pipeline {
     /// See [`rl::train`].
     pub fn rl(&self) -> Result<()> {
         self.stage("rl", || {
-            let (initial, tokenizer) = self.load(&self.initial_policy()?)?;
+            let mut models = self.models();
+            let (initial, tokenizer) = models.load_policy(&self.initial_policy()?)?;
             let prompts = self.config.data.read_rl_prompts()?;
-            let mut reward = self.reward_of_rl()?;
+            let mut reward = self.reward_of_rl(&mut models)?;
             let mut metrics = self.run.metrics()?;
             metrics.open("rl")?;
             let mut algorithm = self.config.rl.init(initial.clone());
@@ -212,7 +217,7 @@ impl Pipeline {
                 metrics: &mut metrics,
             };
             let trained = rl::train(&mut run, initial, algorithm.as_mut(), self.config.seed)?;
-            self.save("policy/model", &trained.model, &tokenizer)?;
+            models::save(&self.run, "policy/model", &trained.model, &tokenizer)?;
             self.run
                 .write_records("rollouts.jsonl", &trained.rollouts)?;
             let rate = trained.n_tokens as f64 / trained.generate_secs.max(f64::MIN_POSITIVE);
@@ -249,7 +254,7 @@ impl Pipeline {
     /// # Errors
     /// The model or the prompts cannot be read, or a prompt does not fit.
     pub fn contender(&self, name: &str, dir: &Path) -> Result<Contender> {
-        let (model, tokenizer) = self.load(dir)?;
+        let (model, tokenizer) = self.models().load(dir)?;
         let policy = Policy {
             model: &model,
             tokenizer: &tokenizer,
@@ -305,17 +310,16 @@ impl Pipeline {
         }
     }
 
-    fn reward_of_rl(&self) -> Result<Box<dyn Reward>> {
+    fn reward_of_rl(&self, models: &mut Models) -> Result<Box<dyn Reward>> {
         match self.config.rl.reward {
             RewardKind::Direct => Ok(Box::new(DirectReward::new(
                 self.labeler(&self.config.labeler)?,
             ))),
             RewardKind::Model => {
                 let dir = self.input("reward/model", "reward")?;
-                let model = model::load_head(&dir, &self.device)?.valid();
-                let tokenizer = Tokenizer::load(&dir)?;
+                let (model, tokenizer) = models.load_head(&dir)?;
                 Ok(Box::new(ModelReward::new(
-                    model,
+                    model.valid(),
                     tokenizer,
                     self.config.policy.clone(),
                 )))
@@ -323,15 +327,8 @@ impl Pipeline {
         }
     }
 
-    fn load(&self, dir: &Path) -> Result<(model::Transformer, Tokenizer)> {
-        Ok((model::load(dir, &self.device)?, Tokenizer::load(dir)?))
-    }
-
-    fn save(&self, rel: &str, model: &model::Transformer, tokenizer: &Tokenizer) -> Result<()> {
-        self.run.write_dir(rel, |dir| {
-            model::save(model, dir)?;
-            tokenizer.save(dir)
-        })
+    fn models(&self) -> Models {
+        Models::new(&self.device, &self.config)
     }
 
     /// A file or folder that an earlier stage has written.

@@ -11,28 +11,25 @@ use serde_json::{Value, json};
 
 use super::architecture::{Architecture, Head};
 use super::config::ModelConfig;
+use super::layers::dense;
 use super::names::{StoredTensor, is_harmless, stored_tensors, trunk};
-use super::weights::{self, Weights};
-use super::{ScalarHead, Transformer};
+use super::weights::{self, WEIGHTS, Weights};
+use super::{ScalarHead, Transformer, adapter};
 use crate::error::{Error, Result};
 
-const CONFIG: &str = "config.json";
+/// What a model is.
+pub(super) const CONFIG: &str = "config.json";
+/// Path of the scalar head, and its name in a file.
+pub(super) const SCORE: &str = "score.weight";
 
-/// Loads a language model from a Hugging Face folder.
-///
-/// # Errors
-/// The folder or a file is missing, the family or an option is not implemented, or the tensors do
-/// not fit.
-pub fn load(dir: &Path, device: &Device) -> Result<Transformer> {
+/// Reads a language model from a folder that holds it whole.
+pub(super) fn read_model(dir: &Path, device: &Device) -> Result<Transformer> {
     let config = ModelConfig::read(&dir.join(CONFIG))?;
     read_weights(config.init(device), &config.architecture, dir)
 }
 
-/// Loads a `*ForSequenceClassification` folder with one label: a reward or value model.
-///
-/// # Errors
-/// As [`load`], and when the folder holds a model without the tensor `score.weight`.
-pub fn load_head(dir: &Path, device: &Device) -> Result<ScalarHead<Transformer>> {
+/// Reads a `*ForSequenceClassification` folder with one label.
+pub(super) fn read_head(dir: &Path, device: &Device) -> Result<ScalarHead<Transformer>> {
     let mut config = ModelConfig::read(&dir.join(CONFIG))?;
     // A classifier has no vocabulary head, whatever the file says about tying it.
     config.architecture.head = Head::Tied;
@@ -41,7 +38,8 @@ pub fn load_head(dir: &Path, device: &Device) -> Result<ScalarHead<Transformer>>
     read_weights(model, &config.architecture, dir)
 }
 
-/// Writes a language model as a Hugging Face folder; `dir` exists.
+/// Writes a language model as a Hugging Face folder, or its adapters as `peft` does when it has any;
+/// `dir` exists.
 ///
 /// # Errors
 /// The device or the file system fails.
@@ -54,10 +52,11 @@ pub fn save(model: &Transformer, dir: &Path) -> Result<()> {
         ("reward_std", None),
     ];
     write_config(config, class, scale, dir)?;
-    write_weights(model, &config.architecture, dir)
+    write_weights(model, config, dir)
 }
 
-/// Writes a model with a scalar head as `*ForSequenceClassification`; `dir` exists.
+/// Writes a model with a scalar head as `*ForSequenceClassification`, or its adapters with the head
+/// as `peft` does when it has any; `dir` exists.
 ///
 /// # Errors
 /// The device or the file system fails.
@@ -70,7 +69,7 @@ pub fn save_head(model: &ScalarHead<Transformer>, dir: &Path) -> Result<()> {
         ("reward_std", Some(json!(model.std))),
     ];
     write_config(config, class, scale, dir)?;
-    write_weights(model, &config.architecture, dir)
+    write_weights(model, config, dir)
 }
 
 /// The `config.json` that the model came with, with what has changed: the class, the fields listed
@@ -100,21 +99,39 @@ fn write_config(
     std::fs::write(&path, text + "\n").map_err(Error::io("write", &path))
 }
 
-fn write_weights<M: Module>(model: &M, architecture: &Architecture, dir: &Path) -> Result<()> {
-    let mut read = Read::default();
-    model.visit(&mut read);
-    if let Some(fault) = read.fault {
-        return Err(fault);
-    }
+fn write_weights<M: Module>(model: &M, config: &ModelConfig, dir: &Path) -> Result<()> {
     let slots = slots(model);
-    let mut tensors = Vec::new();
-    for stored in stored_tensors(architecture, &slots) {
-        let numbers = stored.parts.iter();
-        let numbers = numbers.filter_map(|(path, _)| read.numbers.remove(path));
-        let numbers = stored.pack(numbers.collect());
-        tensors.push((stored.name.clone(), stored.shape(), numbers));
+    if let Some(adapters) = &config.adapters {
+        let numbers = numbers(model, |path| path.contains(".lora.") || path == SCORE)?;
+        return adapter::save(&config.architecture, adapters, &slots, numbers, dir);
     }
-    weights::write(dir, tensors)
+    let mut numbers = numbers(model, |_| true)?;
+    let mut tensors = Vec::new();
+    for stored in stored_tensors(&config.architecture, &slots) {
+        let parts = stored.parts.iter();
+        let parts = parts.filter_map(|(path, _)| numbers.remove(path));
+        let packed = stored.pack(parts.collect());
+        tensors.push((stored.name.clone(), stored.shape(), packed));
+    }
+    weights::write(&dir.join(WEIGHTS), tensors)
+}
+
+/// The parameters picked by their paths, on the host.
+fn numbers<M: Module>(
+    model: &M,
+    picked: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, Vec<f32>>> {
+    let mut read = Read {
+        path: Vec::new(),
+        picked,
+        numbers: BTreeMap::new(),
+        fault: None,
+    };
+    model.visit(&mut read);
+    match read.fault {
+        Some(fault) => Err(fault),
+        None => Ok(read.numbers),
+    }
 }
 
 fn read_weights<M: Module>(model: M, architecture: &Architecture, dir: &Path) -> Result<M> {
@@ -173,7 +190,7 @@ fn join(path: &[String]) -> String {
 }
 
 /// Shapes of a model's parameters, by path; nothing is initialised.
-fn slots<M: Module>(model: &M) -> BTreeMap<String, Vec<usize>> {
+pub(super) fn slots<M: Module>(model: &M) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = Shapes::default();
     model.visit(&mut shapes);
     shapes.found
@@ -201,18 +218,22 @@ impl ModuleVisitor for Shapes {
 }
 
 /// Brings a model's parameters to the host.
-#[derive(Default)]
-struct Read {
+struct Read<F> {
     path: Vec<String>,
+    picked: F,
     numbers: BTreeMap<String, Vec<f32>>,
     fault: Option<Error>,
 }
 
-impl ModuleVisitor for Read {
+impl<F: Fn(&str) -> bool> ModuleVisitor for Read<F> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        match param.val().try_into_vec_as::<f32>() {
+        let path = join(&self.path);
+        if !(self.picked)(&path) {
+            return;
+        }
+        match dense(param.val()).try_into_vec_as::<f32>() {
             Ok(numbers) => {
-                self.numbers.insert(join(&self.path), numbers);
+                self.numbers.insert(path, numbers);
             }
             Err(fault) => self.fault = Some(fault.into()),
         }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::architecture::Architecture;
 use super::family::Family;
+use super::lora::Adapters;
 use super::rotary::{Rope, RopeParameters};
 use crate::error::{Error, Result};
 
@@ -24,6 +25,8 @@ pub struct ModelConfig {
     pub architecture: Architecture,
     /// Mean and standard deviation of the rewards of a reward model on its training texts.
     pub reward_scale: (f32, f32),
+    /// The adapters on the weights, when there are any.
+    pub adapters: Option<Adapters>,
 }
 
 impl ModelConfig {
@@ -35,6 +38,13 @@ impl ModelConfig {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         let json = serde_json::from_str(&text).map_err(|e| Error::file(path, e.to_string()))?;
         Self::parse(json).map_err(|message| Error::file(path, message))
+    }
+
+    /// Whether the file is that of a `*ForSequenceClassification`.
+    pub(super) fn is_classifier(&self) -> bool {
+        let classes = self.json.get("architectures").and_then(Value::as_array);
+        let mut names = classes.into_iter().flatten().filter_map(Value::as_str);
+        names.any(|name| name.ends_with("ForSequenceClassification"))
     }
 
     /// What a `config.json` means; the message says what is wrong with it.
@@ -51,6 +61,7 @@ impl ModelConfig {
                 fields.reward_mean.unwrap_or(0.0),
                 fields.reward_std.unwrap_or(1.0),
             ),
+            adapters: None,
         })
     }
 }

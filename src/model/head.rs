@@ -1,6 +1,6 @@
 //! One number on top of a language model: the reward of a text, or the value of each of its tokens.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::prelude::*;
 
@@ -38,6 +38,15 @@ impl<M: CausalLm> ScalarHead<M> {
             mean: 0.0,
             std: 1.0,
         }
+    }
+
+    /// Puts a head with these weights, `[hidden]`, on `backbone`.
+    pub(super) fn with_score(backbone: M, score: Vec<f32>) -> Self {
+        let mut head = Self::new(backbone);
+        let weight = TensorData::new(score, [head.backbone.hidden_size(), 1]);
+        let device = head.score.weight.lazy_device();
+        head.score.weight = Param::from_data(weight, &device);
+        head
     }
 
     /// The head's number at the tokens listed in `rows` of the flattened `[batch * seq]`, `[rows]`;

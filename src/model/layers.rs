@@ -5,7 +5,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::DType;
 use burn::tensor::activation::{gelu, relu, silu};
-use burn::tensor::module::layer_norm;
+use burn::tensor::module::{layer_norm, linear};
 
 use super::architecture::{
     Activation, Architecture, AttentionShape, Bias, Gate, NormKind, QkNorm, Residual,
@@ -95,10 +95,10 @@ impl SelfAttention {
         let norm =
             || (shape.qk_norm == QkNorm::PerHead).then(|| Norm::new(arch, shape.head_dim, device));
         Self {
-            q_proj: linear([hidden, queries], shape.qkv_bias, device),
-            k_proj: linear([hidden, keys], shape.qkv_bias, device),
-            v_proj: linear([hidden, keys], shape.qkv_bias, device),
-            o_proj: linear([queries, hidden], shape.output_bias, device),
+            q_proj: new_linear([hidden, queries], shape.qkv_bias, device),
+            k_proj: new_linear([hidden, keys], shape.qkv_bias, device),
+            v_proj: new_linear([hidden, keys], shape.qkv_bias, device),
+            o_proj: new_linear([queries, hidden], shape.output_bias, device),
             q_norm: norm(),
             k_norm: norm(),
             shape: shape.clone(),
@@ -110,9 +110,9 @@ impl SelfAttention {
         let AttentionShape {
             heads, head_dim, ..
         } = self.shape;
-        let query = self.split_heads(self.q_proj.forward(x.clone()));
-        let key = self.split_heads(self.k_proj.forward(x.clone()));
-        let value = self.split_heads(self.v_proj.forward(x));
+        let query = self.split_heads(project(&self.q_proj, x.clone()));
+        let key = self.split_heads(project(&self.k_proj, x.clone()));
+        let value = self.split_heads(project(&self.v_proj, x));
         let prepare = |x: Tensor<4>, norm: &Option<Norm>| {
             let x = match norm {
                 Some(norm) => norm.forward(x),
@@ -130,11 +130,8 @@ impl SelfAttention {
         };
         let query = self.scaled(query);
         let mixed = attend(query, key, value, context.hidden_keys, self.shape.soft_cap);
-        self.o_proj.forward(
-            mixed
-                .swap_dims(1, 2)
-                .reshape([batch, seq, heads * head_dim]),
-        )
+        let mixed = mixed.swap_dims(1, 2);
+        project(&self.o_proj, mixed.reshape([batch, seq, heads * head_dim]))
     }
 
     /// Queries such that the division by `sqrt(head_dim)` in [`attend`] leaves the model's scale.
@@ -169,21 +166,21 @@ impl FeedForward {
     fn new(arch: &Architecture, device: &Device) -> Self {
         let shape = &arch.feed_forward;
         let (hidden, inner) = (arch.hidden_size, shape.inner);
-        let into = || linear([hidden, inner], shape.bias, device);
+        let into = || new_linear([hidden, inner], shape.bias, device);
         Self {
             gate_proj: (shape.gate == Gate::Gated).then(into),
             up_proj: into(),
-            down_proj: linear([inner, hidden], shape.bias, device),
+            down_proj: new_linear([inner, hidden], shape.bias, device),
             activation: shape.activation,
         }
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let inner = match &self.gate_proj {
-            Some(gate) => self.activate(gate.forward(x.clone())) * self.up_proj.forward(x),
-            None => self.activate(self.up_proj.forward(x)),
+            Some(gate) => self.activate(project(gate, x.clone())) * project(&self.up_proj, x),
+            None => self.activate(project(&self.up_proj, x)),
         };
-        self.down_proj.forward(inner)
+        project(&self.down_proj, inner)
     }
 
     fn activate(&self, x: Tensor<3>) -> Tensor<3> {
@@ -250,7 +247,30 @@ impl Block {
     }
 }
 
-fn linear([input, output]: [usize; 2], bias: Bias, device: &Device) -> Linear {
+/// `x W + b`, and `scale (x A) B` where an adapter is on the weight.
+///
+/// burn's own forward would add `scale A B` to the weight first: a matrix of the weight's size for
+/// every pass, and another for its gradient.
+fn project(map: &Linear, x: Tensor<3>) -> Tensor<3> {
+    let Some(adapter) = map.weight.adapter() else {
+        let bias = map.bias.as_ref().map(Param::val);
+        return linear(x, dense(map.weight.val()), bias);
+    };
+    let (a, b) = (adapter.a.val(), adapter.b.val());
+    let delta = linear(linear(x.clone(), a, None), b, None) * adapter.scale;
+    let bias = map.bias.as_ref().map(Param::val);
+    linear(x, dense(map.weight.base()), bias) + delta
+}
+
+/// A weight that may be packed, as floats.
+pub(super) fn dense<const D: usize>(weight: Tensor<D>) -> Tensor<D> {
+    match weight.dtype() {
+        DType::QFloat(_) => weight.dequantize(),
+        _ => weight,
+    }
+}
+
+fn new_linear([input, output]: [usize; 2], bias: Bias, device: &Device) -> Linear {
     LinearConfig::new(input, output)
         .with_bias(bias == Bias::Present)
         .init(device)

@@ -100,6 +100,7 @@ impl LlamaConfig {
             json,
             architecture,
             reward_scale: (0.0, 1.0),
+            adapters: None,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! A new family is an entry in `family` (its `config.json` as an [`Architecture`]) and one in
 //! `names` (its tensors).
 
+mod adapter;
 mod architecture;
 mod attention;
 mod cache;
@@ -18,6 +19,8 @@ mod head;
 mod init;
 mod layers;
 mod llama;
+mod loader;
+mod lora;
 mod names;
 mod rotary;
 mod transformer;
@@ -26,17 +29,20 @@ mod weights;
 use burn::module::{Module, ModuleDisplay};
 use burn::prelude::*;
 
+pub use adapter::{base_of, has_head, is_adapter};
 pub use architecture::{
     Activation, Architecture, AttentionShape, Bias, FeedForwardShape, Gate, Head, LayerKind,
     NormKind, Positions, QkNorm, Reach, Residual,
 };
 pub use cache::KvCache;
-pub use checkpoint::{load, load_head, save, save_head};
+pub use checkpoint::{save, save_head};
 pub use config::ModelConfig;
 pub use family::Family;
 pub use head::ScalarHead;
 pub use init::randomize;
 pub use llama::LlamaConfig;
+pub use loader::{Loader, load, load_head};
+pub use lora::{Adapters, AllLinear, LoraConfig, TargetModules, merge};
 pub use rotary::Rope;
 pub use transformer::Transformer;
 

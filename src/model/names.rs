@@ -215,7 +215,42 @@ pub(super) fn stored_tensors(
     stored
 }
 
+/// The weights of the linear maps inside the blocks: those that adapters go on.
+pub(super) fn linear_maps(
+    architecture: &Architecture,
+    slots: &BTreeMap<String, Vec<usize>>,
+) -> Vec<StoredTensor> {
+    let mut maps = stored_tensors(architecture, slots);
+    maps.retain(|tensor| {
+        let in_a_block = |(path, _): &(String, _)| path.starts_with("layers.");
+        tensor.layout != Same
+            && tensor.name.ends_with(".weight")
+            && tensor.parts.iter().all(in_a_block)
+    });
+    maps
+}
+
 impl StoredTensor {
+    /// Name of the module that it belongs to, in the file.
+    pub(super) fn module(&self) -> &str {
+        self.name.rsplit_once('.').map_or("", |(module, _)| module)
+    }
+
+    /// The second factor of an adapter of this rank on this map, `[output, rank]` in a file and a
+    /// part `[rank, output]` for each parameter: outputs lie as they do in the map itself.
+    pub(super) fn second_factor(&self, rank: usize) -> Self {
+        let part = |(path, shape): &(String, Vec<usize>)| (path.clone(), vec![rank, shape[1]]);
+        Self {
+            name: String::new(),
+            parts: self.parts.iter().map(part).collect(),
+            layout: match self.layout {
+                Columns => Rows,
+                other => other,
+            },
+            head_dim: self.head_dim,
+        }
+    }
+
     /// Its shape in the file.
     pub(super) fn shape(&self) -> Vec<usize> {
         let [(_, shape), ..] = self.parts.as_slice() else {

@@ -8,6 +8,7 @@ use super::architecture::{Head, Positions, Reach};
 use super::cache::KvCache;
 use super::config::ModelConfig;
 use super::layers::{Block, Context, Norm};
+use super::lora::Adapters;
 use super::rotary::Rotary;
 use super::{CausalLm, Input};
 
@@ -73,6 +74,10 @@ impl Transformer {
     /// What the model was made from.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    pub(super) fn set_adapters(&mut self, adapters: Option<Adapters>) {
+        self.config.adapters = adapters;
     }
 
     /// Hidden states after the embedding and after every block, each `[batch, seq, hidden]`, the

@@ -14,7 +14,8 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
-const WEIGHTS: &str = "model.safetensors";
+/// The file of a folder whose weights are in one.
+pub(super) const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The weights of a folder, open for reading.
@@ -58,15 +59,29 @@ impl Weights {
         } else {
             BTreeSet::from([WEIGHTS.to_string()])
         };
-        let mut weights = Self {
-            path: if sharded { index } else { single },
-            files: Vec::new(),
-            tensors: BTreeMap::new(),
-        };
+        let mut weights = Self::empty(if sharded { index } else { single });
         for name in names {
             weights.add(dir.join(name))?;
         }
         Ok(weights)
+    }
+
+    /// Opens one file.
+    ///
+    /// # Errors
+    /// It is missing, cut short or malformed.
+    pub(super) fn open_file(path: PathBuf) -> Result<Self> {
+        let mut weights = Self::empty(path.clone());
+        weights.add(path)?;
+        Ok(weights)
+    }
+
+    fn empty(path: PathBuf) -> Self {
+        Self {
+            path,
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+        }
     }
 
     fn add(&mut self, path: PathBuf) -> Result<()> {
@@ -174,12 +189,11 @@ fn read(file: &mut File, bytes: &mut [u8], path: &Path) -> Result<()> {
     })
 }
 
-/// Writes `model.safetensors` of 32-bit floats into `dir`: name, shape and numbers of each tensor.
+/// Writes a file of 32-bit floats: name, shape and numbers of each tensor.
 ///
 /// # Errors
 /// The file system refuses.
-pub(super) fn write(dir: &Path, tensors: Vec<(String, Vec<usize>, Vec<f32>)>) -> Result<()> {
-    let path = dir.join(WEIGHTS);
+pub(super) fn write(path: &Path, tensors: Vec<(String, Vec<usize>, Vec<f32>)>) -> Result<()> {
     let tensors: Vec<(String, TensorData)> = (tensors.into_iter())
         .map(|(name, shape, numbers)| (name, TensorData::new(numbers, shape)))
         .collect();
@@ -187,8 +201,8 @@ pub(super) fn write(dir: &Path, tensors: Vec<(String, Vec<usize>, Vec<f32>)>) ->
         TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes()).map(|view| (name, view))
     });
     let views: std::result::Result<Vec<_>, _> = views.collect();
-    let views = views.map_err(|e| Error::file(&path, e.to_string()))?;
+    let views = views.map_err(|e| Error::file(path, e.to_string()))?;
     // One entry: with more their order, and so the file's bytes, would vary.
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    serialize_to_file(views, Some(metadata), &path).map_err(|e| Error::file(&path, e.to_string()))
+    serialize_to_file(views, Some(metadata), path).map_err(|e| Error::file(path, e.to_string()))
 }

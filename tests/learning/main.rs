@@ -123,6 +123,7 @@ fn run(config: &RlConfig) -> (rlaif::Result<()>, Vec<Metric>) {
     let policy = PolicyConfig {
         model: folder.path().into(),
         prompt_template: "{prompt}".into(),
+        lora: None,
     };
     let mut metrics = run.metrics().unwrap();
     let mut algorithm = config.init(model.clone());

@@ -1,0 +1,102 @@
+//! The models of a stage: read from folders, given adapters where the run file asks for them.
+
+use std::path::Path;
+
+use burn::prelude::*;
+
+use crate::config::{Config, PolicyConfig};
+use crate::error::{Error, Result};
+use crate::model::{self, Loader, LoraConfig, ScalarHead, Transformer};
+use crate::run::RunDir;
+use crate::seed::rng_for;
+use crate::tokenizer::Tokenizer;
+
+/// Reads models. Those with adapters on one base share its weights, so that a policy, its
+/// reference, its value model and its reward model are one model in memory.
+pub(super) struct Models {
+    loader: Loader,
+    policy: PolicyConfig,
+    seed: u64,
+}
+
+impl Models {
+    pub(super) fn new(device: &Device, config: &Config) -> Self {
+        Self {
+            loader: Loader::new(device).packed(config.policy.lora.as_ref()),
+            policy: config.policy.clone(),
+            seed: config.seed,
+        }
+    }
+
+    /// A model as it is, with its tokenizer.
+    pub(super) fn load(&mut self, dir: &Path) -> Result<(Transformer, Tokenizer)> {
+        Ok((self.loader.load(dir)?, tokenizer_of(dir)?))
+    }
+
+    /// A reward model, with its tokenizer.
+    pub(super) fn load_head(&mut self, dir: &Path) -> Result<(ScalarHead<Transformer>, Tokenizer)> {
+        Ok((self.loader.load_head(dir)?, tokenizer_of(dir)?))
+    }
+
+    /// A policy to be trained: fresh adapters where the run file has some and the folder has none.
+    ///
+    /// # Errors
+    /// As [`model::load`], and when the adapters of the folder are not those of the run file.
+    pub(super) fn load_policy(&mut self, dir: &Path) -> Result<(Transformer, Tokenizer)> {
+        let model = match &self.policy.lora {
+            Some(lora) if !model::is_adapter(dir) => {
+                let mut rng = rng_for(self.seed, "lora", 0);
+                lora.apply(self.loader.base(dir)?, dir, &mut rng)?
+            }
+            Some(lora) => {
+                let model = self.loader.load(dir)?;
+                agree(lora, &model)?;
+                model
+            }
+            None => self.loader.load(dir)?,
+        };
+        Ok((model, tokenizer_of(dir)?))
+    }
+}
+
+/// Refuses adapters of another kind than the run file's.
+fn agree(lora: &LoraConfig, model: &Transformer) -> Result<()> {
+    let Some(adapters) = &model.config().adapters else {
+        return Ok(());
+    };
+    let of = |config: &LoraConfig| (config.lora_r, config.lora_alpha, config.use_rslora);
+    if of(lora) == of(&adapters.config) {
+        return Ok(());
+    }
+    let (r, alpha, rslora) = of(&adapters.config);
+    Err(Error::field(
+        "policy.lora",
+        format!("r {}, alpha {}", lora.lora_r, lora.lora_alpha),
+        format!("the adapter's own: r {r}, alpha {alpha}, rslora {rslora}; or merge it first"),
+    ))
+}
+
+/// Writes a policy beside its tokenizer.
+pub(super) fn save(
+    run: &RunDir,
+    rel: &str,
+    model: &Transformer,
+    tokenizer: &Tokenizer,
+) -> Result<()> {
+    run.write_dir(rel, |dir| {
+        model::save(model, dir)?;
+        tokenizer.save(dir)
+    })
+}
+
+/// The tokenizer of a model's folder, of the base model's where an adapter has none.
+///
+/// # Errors
+/// As [`Tokenizer::load`], and when the base model is not where the adapter says.
+pub fn tokenizer_of(dir: &Path) -> Result<Tokenizer> {
+    let own = ["tokenizer.json", "config.json"].map(|name| dir.join(name));
+    if model::is_adapter(dir) && !own.iter().all(|path| path.exists()) {
+        return Tokenizer::load(&model::base_of(dir)?);
+    }
+    Tokenizer::load(dir)
+}

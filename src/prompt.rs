@@ -1,10 +1,12 @@
 //! How prompts and completions become the tokens that a policy or a reward model reads.
 //!
 //! A text goes through the run file's `policy.prompt_template`, and its completion ends with the
-//! end-of-text token.
+//! end-of-text token. A conversation goes through the tokenizer's chat template, and its completion
+//! ends as the template ends a turn. The tokens of a prompt are the same whether a completion
+//! follows or not.
 
 use crate::config::PolicyConfig;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::record::{Answer, Context};
 use crate::tokenizer::Tokenizer;
 
@@ -12,11 +14,11 @@ impl PolicyConfig {
     /// Tokens of a prompt.
     ///
     /// # Errors
-    /// The tokenizer fails on the text, or the prompt is a conversation.
+    /// The tokenizer fails on the text, or has no chat template for a conversation.
     pub fn encode_prompt(&self, tokenizer: &Tokenizer, prompt: &Context) -> Result<Vec<u32>> {
         match prompt {
             Context::Text(text) => tokenizer.encode_prompt(&self.render(text)),
-            Context::Conversation(_) => Err(no_template()),
+            Context::Conversation(conversation) => tokenizer.encode_chat(conversation),
         }
     }
 
@@ -32,11 +34,9 @@ impl PolicyConfig {
     ) -> Result<Vec<u32>> {
         match prompt {
             Context::Text(_) => tokenizer.encode_completion(&completion.text),
-            Context::Conversation(_) => Err(no_template()),
+            Context::Conversation(conversation) => {
+                tokenizer.encode_answer(conversation, completion)
+            }
         }
     }
-}
-
-fn no_template() -> Error {
-    Error::Usage("a prompt is a conversation: chat templates are not implemented yet".into())
 }

@@ -1,36 +1,62 @@
-//! Text to token ids and back, from the `tokenizer.json` of a Hugging Face folder.
+//! Text to token ids and back, from the `tokenizer.json` of a Hugging Face folder, and conversations
+//! to text, by its chat template.
+
+mod chat;
+mod jinja;
+mod special;
+mod template;
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+pub use special::SpecialTokens;
+pub use template::{ChatTemplate, Ending};
 
 use crate::error::{Error, Result};
 
-/// A tokenizer and the tokens that end a text.
+/// A tokenizer, its special tokens and its chat template.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     eos: Vec<u32>,
+    special: SpecialTokens,
+    chat_template: Option<ChatTemplate>,
     /// Where it was read from, so that it can be copied beside a model trained with it.
     source: PathBuf,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`, and the end-of-text tokens from `generation_config.json` or
-    /// `config.json`.
+    /// Reads `tokenizer.json`, the special tokens and the chat template beside it, and the
+    /// end-of-text tokens from `generation_config.json`, else `config.json`, else the tokenizer's
+    /// own `eos_token`.
     ///
     /// # Errors
     /// A file is missing or malformed, or no end-of-text token is named.
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join("tokenizer.json");
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        let inner: tokenizers::Tokenizer = text
+        let mut inner: tokenizers::Tokenizer = text
             .parse()
             .map_err(|e: tokenizers::Error| Error::file(&path, e.to_string()))?;
-        let eos = eos_tokens(dir)?;
+        // Some files still carry the lengths of the training that they were saved from.
+        inner.with_padding(None);
+        inner
+            .with_truncation(None)
+            .map_err(|e| Error::file(&path, e.to_string()))?;
+        let special = SpecialTokens::read(dir)?;
+        let mut eos = special::eos_ids(dir)?;
+        if eos.is_empty() {
+            let own = special.get("eos_token");
+            eos.extend(own.and_then(|token| inner.token_to_id(token)));
+        }
+        if eos.is_empty() {
+            let message = "`eos_token_id` is missing, and the tokenizer names no `eos_token`";
+            return Err(Error::file(dir.join("config.json"), message));
+        }
         Ok(Self {
             inner,
             eos,
+            chat_template: ChatTemplate::read(dir, &special)?,
+            special,
             source: path,
         })
     }
@@ -83,6 +109,16 @@ impl Tokenizer {
         &self.eos
     }
 
+    /// Special tokens by their names.
+    pub fn special(&self) -> &SpecialTokens {
+        &self.special
+    }
+
+    /// How conversations are written; many base models have none.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.chat_template.as_ref()
+    }
+
     /// Number of tokens, added ones included.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
@@ -97,6 +133,9 @@ impl Tokenizer {
         for name in [
             "tokenizer.json",
             "tokenizer_config.json",
+            "special_tokens_map.json",
+            "chat_template.jinja",
+            "chat_template.json",
             "generation_config.json",
         ] {
             let (from, to) = (folder.join(name), dir.join(name));
@@ -106,32 +145,4 @@ impl Tokenizer {
         }
         Ok(())
     }
-}
-
-/// `eos_token_id` is one id or a list of them, in either of two files.
-fn eos_tokens(dir: &Path) -> Result<Vec<u32>> {
-    for name in ["generation_config.json", "config.json"] {
-        let path = dir.join(name);
-        let Ok(text) = std::fs::read_to_string(&path) else {
-            continue;
-        };
-        let config: Value =
-            serde_json::from_str(&text).map_err(|e| Error::file(&path, e.to_string()))?;
-        let ids: Vec<u32> = match config.get("eos_token_id") {
-            Some(Value::Array(ids)) => ids.iter().filter_map(as_id).collect(),
-            Some(id) => as_id(id).into_iter().collect(),
-            None => Vec::new(),
-        };
-        if !ids.is_empty() {
-            return Ok(ids);
-        }
-    }
-    Err(Error::file(
-        dir.join("config.json"),
-        "`eos_token_id` is missing",
-    ))
-}
-
-fn as_id(value: &Value) -> Option<u32> {
-    value.as_u64().and_then(|id| u32::try_from(id).ok())
 }

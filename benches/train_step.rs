@@ -23,7 +23,7 @@ use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
 use rlaif::error::Result;
 use rlaif::generate::{Sample, SamplingConfig, generate};
-use rlaif::log_prob::{log_probs_of, token_log_probs};
+use rlaif::log_prob::{gradients, log_probs_of};
 use rlaif::model::{CausalLm, LlamaConfig, Transformer};
 use rlaif::optim::{Learner, OptimConfig};
 use rlaif::rl::advantage::{gae, whiten};
@@ -70,8 +70,9 @@ fn sft(bencher: Bencher, config: &LlamaConfig) {
     let bencher = bencher.counter(ItemsCount::new(4 * 256_usize));
     bench_steps(bencher, learner, |learner| {
         let batch = Batch::new(&trees, config.vocab_size, 256, &device)?;
-        let log_probs = token_log_probs(&learner.model, &batch, 1.0);
-        Ok(learner.step(nll(log_probs, batch.mask))?.0)
+        let loss = |log_probs| nll(log_probs, batch.mask.clone());
+        let (grads, ()) = gradients(&learner.model, &batch, 1.0, |x| (loss(x.log_probs), ()));
+        Ok(learner.apply(grads)?.0)
     });
 }
 
@@ -141,10 +142,12 @@ fn rl_step(
     let advantages = rows(advantages.concat());
     let limit = LEN + LEN;
     let batch = Batch::new(&trees, learner.model.vocab_size(), limit, &device)?;
-    let log_probs = token_log_probs(&learner.model, &batch, 1.0);
-    let log_ratio = token_log_ratio(log_probs, old_log_probs);
-    let surrogate = clipped_surrogate(log_ratio, advantages, &Clip::symmetric(CLIP_EPS));
-    Ok(learner.step(masked_mean(surrogate, batch.mask))?.0)
+    let (grads, ()) = gradients(&learner.model, &batch, 1.0, |scores| {
+        let log_ratio = token_log_ratio(scores.log_probs, old_log_probs);
+        let surrogate = clipped_surrogate(log_ratio, advantages, &Clip::symmetric(CLIP_EPS));
+        (masked_mean(surrogate, batch.mask.clone()), ())
+    });
+    Ok(learner.apply(grads)?.0)
 }
 
 /// A reward that costs nothing: the share of even token ids.

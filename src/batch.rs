@@ -53,6 +53,8 @@ pub struct Batch {
     /// For each target, the row of `hidden.reshape([batch * seq, hidden])` that predicts it,
     /// `[completions * len]`.
     pub predictors: Tensor<1, Int>,
+    /// Where the completion tokens are in the flattened `[completions * len]`, `[n_targets]`.
+    pub places: Tensor<1, Int>,
     /// For each completion, the row of its last token (of the prompt's last when it is empty),
     /// `[completions]`.
     pub last: Tensor<1, Int>,
@@ -82,6 +84,7 @@ impl Batch {
             Tensor::<2, Int>::from_data(TensorData::new(values, shape), device)
         };
         let flat = |values: Vec<i32>| Tensor::<1, Int>::from_data(values.as_slice(), device);
+        let places = rows.places();
         Ok(Self {
             input: Input {
                 tokens: int(rows.tokens, [trees.len(), seq]),
@@ -91,6 +94,7 @@ impl Batch {
             targets: int(rows.targets, [n, len]),
             mask: Tensor::from_data(TensorData::new(rows.mask, [n, len]), device),
             predictors: flat(rows.predictors),
+            places: flat(places),
             last: flat(rows.last),
             n_targets: completions.map(Vec::len).sum(),
         })
@@ -139,6 +143,11 @@ impl Rows {
             last: Vec::new(),
             completion: 0,
         }
+    }
+
+    fn places(&self) -> Vec<i32> {
+        let counts = (0..).zip(&self.mask).filter(|(_, counts)| **counts > 0.0);
+        counts.map(|(place, _)| place).collect()
     }
 
     /// Adds a tree whose row starts at `start`, its completions padded to `len`.

@@ -1,70 +1,66 @@
 //! Log-probabilities that a model gives to given completions: the one primitive under SFT, labeling
 //! and RL.
+//!
+//! The logits of a batch, `[tokens, vocab]`, are the largest tensor of a training step by far, so
+//! they are never held whole, neither forward nor backward: [`scores`] goes through the head in
+//! chunks, and [`gradients`] once more when the loss has said what each log-probability is worth.
+//! What fits into one chunk is computed once.
 
+mod head;
+mod softmax;
+
+use burn::optim::GradientsParams;
 use burn::prelude::*;
-use burn::tensor::activation::log_softmax;
 
+use self::head::{Head, chunk_rows};
 use crate::batch::{Batch, Tree};
 use crate::error::Result;
 use crate::model::{CausalLm, device_of};
 
-/// Log-probabilities of the completion tokens in nats, `[completions, len]`, 0 where the mask is 0.
+/// What a model says of the completion tokens of a batch; each `[completions, len]`, 0 where the
+/// mask is 0.
+#[derive(Debug, Clone)]
+pub struct Scores {
+    /// Log-probability of each token, in nats.
+    pub log_probs: Tensor<2>,
+    /// Entropy of the distribution that the token was drawn from, in nats.
+    pub entropy: Tensor<2>,
+    /// 1.0 where no token was likelier; never part of a graph.
+    pub top: Tensor<2>,
+}
+
+/// Log-probabilities of the completion tokens in nats, `[completions, len]`, 0 where the mask is 0;
+/// without gradients, for which there is [`gradients`].
 ///
 /// Logits are computed for completion tokens only and divided by `temperature` first, so that the
 /// numbers are those of the distribution that was sampled from.
 pub fn token_log_probs<M: CausalLm>(model: &M, batch: &Batch, temperature: f32) -> Tensor<2> {
-    chosen(&distributions(model, batch, temperature), batch)
+    scores(model, batch, temperature).log_probs
 }
 
-/// [`token_log_probs`], and the entropy of the distribution at each of those tokens in nats,
-/// `[completions, len]`; the entropy is no part of the graph.
-pub fn token_log_probs_and_entropy<M: CausalLm>(
+/// [`token_log_probs`] and what else the distributions tell; without gradients.
+pub fn scores<M: CausalLm>(model: &M, batch: &Batch, temperature: f32) -> Scores {
+    let plain = model.valid();
+    let head = Head {
+        model: &plain,
+        temperature,
+    };
+    head.scores(batch, chunk_rows(model))
+}
+
+/// Gradient by the weights of `model` of a loss of its [`Scores`], and what else `loss` returns.
+///
+/// `loss` is given scores that are leaves of a graph of their own. Its gradient by them goes by
+/// hand through the softmax and, chunk by chunk, through the head, then once through the rest of
+/// the model. The outcome is that of recording everything.
+pub fn gradients<M: CausalLm, T>(
     model: &M,
     batch: &Batch,
     temperature: f32,
-) -> (Tensor<2>, Tensor<2>) {
-    let log_probs = distributions(model, batch, temperature);
-    let entropy = entropy(
-        log_probs.clone().detach().inner(),
-        batch.mask.clone().inner(),
-    );
-    (chosen(&log_probs, batch), entropy)
-}
-
-/// [`token_log_probs_and_entropy`] with the entropy in the graph, for a bonus on it; that keeps the
-/// probabilities of all tokens of the vocabulary until the backward pass.
-pub fn token_log_probs_and_tracked_entropy<M: CausalLm>(
-    model: &M,
-    batch: &Batch,
-    temperature: f32,
-) -> (Tensor<2>, Tensor<2>) {
-    let log_probs = distributions(model, batch, temperature);
-    let entropy = entropy(log_probs.clone(), batch.mask.clone());
-    (chosen(&log_probs, batch), entropy)
-}
-
-/// Entropy of each row of log-probabilities, laid out like `mask` and 0 where it is 0.
-fn entropy(log_probs: Tensor<2>, mask: Tensor<2>) -> Tensor<2> {
-    let entropy = (log_probs.clone().exp() * log_probs).sum_dim(1).neg();
-    entropy.reshape(mask.dims()) * mask
-}
-
-/// Log-probabilities of every token at every place of a completion, `[completions * len, vocab]`.
-fn distributions<M: CausalLm>(model: &M, batch: &Batch, temperature: f32) -> Tensor<2> {
-    let hidden = model.hidden(batch.input.clone(), None);
-    let [rows, seq, width] = hidden.dims();
-    let hidden = hidden
-        .reshape([rows * seq, width])
-        .select(0, batch.predictors.clone());
-    log_softmax(model.logits(hidden) / temperature, 1)
-}
-
-fn chosen(log_probs: &Tensor<2>, batch: &Batch) -> Tensor<2> {
-    let [n, len] = batch.targets.dims();
-    let chosen = log_probs
-        .clone()
-        .gather(1, batch.targets.clone().reshape([n * len, 1]));
-    chosen.reshape([n, len]) * batch.mask.clone()
+    loss: impl FnOnce(Scores) -> (Tensor<1>, T),
+) -> (GradientsParams, T) {
+    let head = Head { model, temperature };
+    head.gradients(batch, chunk_rows(model), loss)
 }
 
 /// Log-probabilities of the completion tokens of `trees` on the host, one row per completion,

@@ -8,7 +8,7 @@ use rand::seq::SliceRandom;
 use crate::batch::{Batch, Tree};
 use crate::config::{PolicyConfig, SftConfig};
 use crate::error::{Error, Result};
-use crate::log_prob::token_log_probs_and_entropy;
+use crate::log_prob::gradients;
 use crate::model::{CausalLm, device_of};
 use crate::progress::Progress;
 use crate::record::{Demonstration, Form};
@@ -64,13 +64,15 @@ pub fn train<M: CausalLm>(
             n_tokens += picked.iter().map(Tree::len).sum::<usize>();
             let (vocab, max_len) = (learner.model.vocab_size(), learner.model.max_len());
             let batch = Batch::new(&picked, vocab, max_len, &device)?;
-            let (log_probs, entropy) = token_log_probs_and_entropy(&learner.model, &batch, 1.0);
-            let loss = nll(log_probs, batch.mask.clone());
-            let entropy = masked_mean(entropy.detach(), batch.mask);
-            let told = Tensor::cat(vec![loss.clone().detach(), entropy], 0);
+            let (grads, told) = gradients(&learner.model, &batch, 1.0, |scores| {
+                let loss = nll(scores.log_probs, batch.mask.clone());
+                let entropy = masked_mean(scores.entropy.detach(), batch.mask.clone());
+                let told = Tensor::cat(vec![loss.clone().detach(), entropy], 0);
+                (loss, told)
+            });
             let told = told.try_into_vec_as::<f32>()?;
             let learning_rate = learner.learning_rate();
-            let (next, grad_norm) = learner.step(loss)?;
+            let (next, grad_norm) = learner.apply(grads)?;
             learner = next;
             let values = [
                 ("loss", f64::from(told[0])),

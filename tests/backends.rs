@@ -11,7 +11,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
 use rlaif::generate::{Sample, SamplingConfig, generate};
-use rlaif::log_prob::{log_probs_of, token_log_probs};
+use rlaif::log_prob::{gradients, log_probs_of, token_log_probs};
 use rlaif::model::{CausalLm, LlamaConfig, Transformer, randomize};
 use rlaif::optim::{Learner, OptimConfig};
 use rlaif::rl::loss::{
@@ -152,9 +152,12 @@ fn train_once(device: &Device) -> (f32, f32, Learner<Transformer>) {
     };
     let learner = config.init(model(device), 10);
     let batch = batch(&device.clone().autodiff());
-    let loss = nll(token_log_probs(&learner.model, &batch, 1.0), batch.mask);
-    let before = values(loss.clone().detach())[0];
-    let (learner, norm) = learner.step(loss).unwrap();
+    let (grads, loss) = gradients(&learner.model, &batch, 1.0, |scores| {
+        let loss = nll(scores.log_probs, batch.mask.clone());
+        (loss.clone(), loss.detach())
+    });
+    let before = values(loss)[0];
+    let (learner, norm) = learner.apply(grads).unwrap();
     (before, norm, learner)
 }
 

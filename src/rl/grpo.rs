@@ -31,7 +31,7 @@ use super::update::{Losses, MicroBatch, Passes, clip_ratios};
 use super::{Algorithm, RlConfig, Rollout, UpdateStats};
 use crate::config::at_least;
 use crate::error::{Error, Result};
-use crate::log_prob::{token_log_probs_and_entropy, token_log_probs_and_tracked_entropy};
+use crate::log_prob::Scores;
 use crate::model::CausalLm;
 use crate::optim::Learner;
 
@@ -149,7 +149,6 @@ pub struct Grpo {
     config: GrpoConfig,
     num_generations: usize,
     max_len: usize,
-    temperature: f32,
     passes: Passes,
 }
 
@@ -169,11 +168,11 @@ impl Grpo {
         Self {
             num_generations: rl.num_generations,
             max_len: rl.sampling.max_new_tokens,
-            temperature: rl.sampling.temperature,
             passes: Passes {
                 epochs: config.num_iterations,
                 num_mini_batches: config.num_mini_batches,
                 micro_batch_size: rl.micro_batch_size,
+                temperature: rl.sampling.temperature,
             },
             config,
         }
@@ -218,19 +217,14 @@ impl Grpo {
         part.column(&weights) * part.batch.mask.clone()
     }
 
-    fn losses<M: CausalLm>(&self, model: &M, part: &MicroBatch, fixed: &Fixed) -> Losses {
+    fn losses(&self, scores: Scores, part: &MicroBatch, fixed: &Fixed) -> Losses {
         let (config, clip) = (&self.config, self.config.clip());
-        let (batch, mask) = (&part.batch, part.batch.mask.clone());
-        let (log_probs, entropy) = if config.entropy_coef > 0.0 {
-            token_log_probs_and_tracked_entropy(model, batch, self.temperature)
-        } else {
-            token_log_probs_and_entropy(model, batch, self.temperature)
-        };
+        let log_probs = scores.log_probs;
         let advantages = part.tensor(&fixed.advantages);
         let old = part.tensor(&fixed.old_log_probs);
         let log_ratio = match config.importance_sampling_level {
             RatioLevel::Token => token_log_ratio(log_probs.clone(), old),
-            RatioLevel::Sequence => mean_log_ratio(log_probs.clone(), old, mask),
+            RatioLevel::Sequence => mean_log_ratio(log_probs.clone(), old, part.batch.mask.clone()),
         };
         let surrogate = match config.loss_type {
             LossType::Cispo => cispo(
@@ -249,7 +243,7 @@ impl Grpo {
         if fixed.beta > 0.0 {
             loss = loss + weighted_sum(kl.clone(), weights) * fixed.beta;
         }
-        let entropy = part.mean(entropy);
+        let entropy = part.mean(scores.entropy);
         if config.entropy_coef > 0.0 {
             loss = loss - entropy.clone() * config.entropy_coef;
         }
@@ -273,8 +267,8 @@ impl<M: CausalLm> Algorithm<M> for Grpo {
         rng: &mut StdRng,
     ) -> Result<(Learner<M>, UpdateStats)> {
         let fixed = self.prepare(rollouts, kl_coef);
-        self.passes.run(policy, rollouts, rng, |model, part| {
-            self.losses(model, part, &fixed)
+        self.passes.run(policy, rollouts, rng, |scores, part| {
+            self.losses(scores, part, &fixed)
         })
     }
 }

@@ -13,12 +13,12 @@ use super::loss::{
     token_log_ratio,
 };
 use super::rollout::old_log_probs;
-use super::update::{Losses, Means, MicroBatch, Passes, step};
+use super::update::{Losses, Means, MicroBatch, Passes};
 use super::value::{ValueModel, explained_variance, values};
 use super::{Algorithm, RlConfig, Rollout, UpdateStats};
 use crate::config::at_least;
 use crate::error::{Error, Result};
-use crate::log_prob::token_log_probs_and_entropy;
+use crate::log_prob::Scores;
 use crate::model::{CausalLm, ScalarHead};
 use crate::optim::Learner;
 
@@ -103,7 +103,6 @@ impl PpoConfig {
 /// PPO with a value model of its own.
 pub struct Ppo<M: CausalLm> {
     config: PpoConfig,
-    temperature: f32,
     passes: Passes,
     /// `None` only while an update is under way or after one failed.
     value: Option<ValueModel<M>>,
@@ -121,11 +120,11 @@ impl<M: CausalLm> Ppo<M> {
     /// PPO whose value model starts from the initial policy.
     pub fn new(config: PpoConfig, rl: &RlConfig, initial: M) -> Self {
         Self {
-            temperature: rl.sampling.temperature,
             passes: Passes {
                 epochs: config.num_ppo_epochs,
                 num_mini_batches: config.num_mini_batches,
                 micro_batch_size: rl.micro_batch_size,
+                temperature: rl.sampling.temperature,
             },
             value: Some(ValueModel::new(rl, initial)),
             config,
@@ -148,10 +147,9 @@ impl<M: CausalLm> Ppo<M> {
         }
     }
 
-    fn policy_losses(&self, model: &M, part: &MicroBatch, fixed: &Fixed) -> Losses {
+    fn policy_losses(&self, scores: Scores, part: &MicroBatch, fixed: &Fixed) -> Losses {
         let clip = self.config.clip();
-        let (log_probs, entropy) =
-            token_log_probs_and_entropy(model, &part.batch, self.temperature);
+        let log_probs = scores.log_probs;
         let old = part.tensor(&fixed.old_log_probs);
         let advantages = part.tensor(&fixed.advantages);
         let moved = kl(log_probs.clone().detach(), old.clone(), KlEstimator::K2);
@@ -164,7 +162,7 @@ impl<M: CausalLm> Ppo<M> {
             ("loss/policy_avg", loss.clone()),
             ("policy/approxkl_avg", part.mean(moved)),
             ("policy/clipfrac_avg", part.mean(clipped)),
-            ("policy/entropy_avg", part.mean(entropy)),
+            ("policy/entropy_avg", part.mean(scores.entropy)),
             ("val/ratio", part.mean(log_ratio.detach().exp())),
         ];
         Losses { loss, stats }
@@ -219,8 +217,8 @@ impl<M: CausalLm> Algorithm<M> for Ppo<M> {
             let parts = self
                 .passes
                 .micro_batches(&policy.model, rollouts, &mini_batch)?;
-            let (next, told) = step(policy, &parts, |model, part| {
-                self.policy_losses(model, part, &fixed)
+            let (next, told) = self.passes.step(policy, &parts, |scores, part| {
+                self.policy_losses(scores, part, &fixed)
             })?;
             policy = next;
             means.add(told);

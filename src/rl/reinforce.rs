@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::advantage::returns_to_go;
 use super::loss::{KlEstimator, policy_gradient, value_loss};
-use super::update::{Losses, Means, MicroBatch, Passes, step};
+use super::update::{Losses, Means, MicroBatch, Passes};
 use super::value::{ValueModel, explained_variance, values};
 use super::{Algorithm, RlConfig, Rollout, UpdateStats};
 use crate::error::{Error, Result};
-use crate::log_prob::token_log_probs_and_entropy;
+use crate::log_prob::Scores;
 use crate::model::{CausalLm, ScalarHead};
 use crate::optim::Learner;
 
@@ -31,7 +31,6 @@ pub struct ReinforceConfig {}
 
 /// REINFORCE with a value model of its own: one optimizer step per rollout batch.
 pub struct Reinforce<M: CausalLm> {
-    temperature: f32,
     passes: Passes,
     /// `None` only while an update is under way or after one failed.
     value: Option<ValueModel<M>>,
@@ -41,23 +40,22 @@ impl<M: CausalLm> Reinforce<M> {
     /// REINFORCE whose value model starts from the initial policy.
     pub fn new(_config: ReinforceConfig, rl: &RlConfig, initial: M) -> Self {
         Self {
-            temperature: rl.sampling.temperature,
             passes: Passes {
                 epochs: 1,
                 num_mini_batches: 1,
                 micro_batch_size: rl.micro_batch_size,
+                temperature: rl.sampling.temperature,
             },
             value: Some(ValueModel::new(rl, initial)),
         }
     }
 
-    fn policy_losses(&self, model: &M, part: &MicroBatch, advantages: &[Vec<f32>]) -> Losses {
-        let (log_probs, entropy) =
-            token_log_probs_and_entropy(model, &part.batch, self.temperature);
-        let loss = part.mean(policy_gradient(log_probs, part.tensor(advantages)));
+    fn policy_losses(scores: Scores, part: &MicroBatch, advantages: &[Vec<f32>]) -> Losses {
+        let loss = policy_gradient(scores.log_probs, part.tensor(advantages));
+        let loss = part.mean(loss);
         let stats = vec![
             ("loss/policy_avg", loss.clone()),
-            ("policy/entropy_avg", part.mean(entropy)),
+            ("policy/entropy_avg", part.mean(scores.entropy)),
         ];
         Losses { loss, stats }
     }
@@ -100,8 +98,8 @@ impl<M: CausalLm> Algorithm<M> for Reinforce<M> {
             let parts = self
                 .passes
                 .micro_batches(&policy.model, rollouts, &mini_batch)?;
-            let (next, told) = step(policy, &parts, |model, part| {
-                self.policy_losses(model, part, &advantages)
+            let (next, told) = self.passes.step(policy, &parts, |scores, part| {
+                Self::policy_losses(scores, part, &advantages)
             })?;
             policy = next;
             means.add(told);

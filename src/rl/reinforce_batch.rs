@@ -17,7 +17,7 @@ use super::update::{Losses, MicroBatch, Passes, clip_ratios};
 use super::{Algorithm, RlConfig, Rollout, UpdateStats};
 use crate::config::at_least;
 use crate::error::Result;
-use crate::log_prob::token_log_probs_and_entropy;
+use crate::log_prob::Scores;
 use crate::model::CausalLm;
 use crate::optim::Learner;
 
@@ -54,7 +54,6 @@ impl ReinforceBatchConfig {
 /// REINFORCE with a batch baseline: no value model, no state between updates.
 pub struct ReinforceBatch {
     clip: Clip,
-    temperature: f32,
     passes: Passes,
 }
 
@@ -69,24 +68,25 @@ impl ReinforceBatch {
     pub fn new(config: ReinforceBatchConfig, rl: &RlConfig) -> Self {
         Self {
             clip: Clip::symmetric(config.epsilon),
-            temperature: rl.sampling.temperature,
             passes: Passes {
                 epochs: config.num_iterations,
                 num_mini_batches: config.num_mini_batches,
                 micro_batch_size: rl.micro_batch_size,
+                temperature: rl.sampling.temperature,
             },
         }
     }
 
-    fn losses<M: CausalLm>(&self, model: &M, part: &MicroBatch, fixed: &Fixed) -> Losses {
-        let (log_probs, entropy) =
-            token_log_probs_and_entropy(model, &part.batch, self.temperature);
-        let log_ratio = token_log_ratio(log_probs, part.tensor(&fixed.old_log_probs));
+    fn losses(&self, scores: Scores, part: &MicroBatch, fixed: &Fixed) -> Losses {
+        let log_ratio = token_log_ratio(scores.log_probs, part.tensor(&fixed.old_log_probs));
         let advantages = part.tensor(&fixed.advantages);
         let surrogate = clipped_surrogate(log_ratio.clone(), advantages.clone(), &self.clip);
         let loss = part.mean(surrogate);
         let mut stats = clip_ratios(part, log_ratio, advantages, &self.clip);
-        stats.extend([("loss", loss.clone()), ("entropy", part.mean(entropy))]);
+        stats.extend([
+            ("loss", loss.clone()),
+            ("entropy", part.mean(scores.entropy)),
+        ]);
         Losses { loss, stats }
     }
 }
@@ -109,8 +109,8 @@ impl<M: CausalLm> Algorithm<M> for ReinforceBatch {
             old_log_probs: old_log_probs(rollouts),
             advantages,
         };
-        self.passes.run(policy, rollouts, rng, |model, part| {
-            self.losses(model, part, &fixed)
+        self.passes.run(policy, rollouts, rng, |scores, part| {
+            self.losses(scores, part, &fixed)
         })
     }
 }

@@ -18,7 +18,7 @@ use super::update::{Losses, MicroBatch, Passes};
 use super::{Algorithm, RlConfig, Rollout, UpdateStats};
 use crate::config::at_least;
 use crate::error::{Error, Result};
-use crate::log_prob::token_log_probs_and_entropy;
+use crate::log_prob::Scores;
 use crate::model::CausalLm;
 use crate::optim::Learner;
 
@@ -73,7 +73,6 @@ impl RlooConfig {
 pub struct Rloo {
     config: RlooConfig,
     num_generations: usize,
-    temperature: f32,
     passes: Passes,
 }
 
@@ -88,11 +87,11 @@ impl Rloo {
     pub fn new(config: RlooConfig, rl: &RlConfig) -> Self {
         Self {
             num_generations: rl.num_generations,
-            temperature: rl.sampling.temperature,
             passes: Passes {
                 epochs: config.num_iterations,
                 num_mini_batches: config.num_mini_batches,
                 micro_batch_size: rl.micro_batch_size,
+                temperature: rl.sampling.temperature,
             },
             config,
         }
@@ -116,11 +115,10 @@ impl Rloo {
         }
     }
 
-    fn losses<M: CausalLm>(&self, model: &M, part: &MicroBatch, fixed: &Fixed) -> Losses {
-        let (batch, clip) = (&part.batch, Clip::symmetric(self.config.epsilon));
-        let (log_probs, entropy) = token_log_probs_and_entropy(model, batch, self.temperature);
+    fn losses(&self, scores: Scores, part: &MicroBatch, fixed: &Fixed) -> Losses {
+        let clip = Clip::symmetric(self.config.epsilon);
         let old = part.tensor(&fixed.old_log_probs);
-        let log_ratio = total_log_ratio(log_probs, old, batch.mask.clone());
+        let log_ratio = total_log_ratio(scores.log_probs, old, part.batch.mask.clone());
         let advantages = part.column(&fixed.advantages);
         let surrogate = clipped_surrogate(log_ratio.clone(), advantages.clone(), &clip);
         let loss = part.mean_of_completions(surrogate);
@@ -129,7 +127,7 @@ impl Rloo {
         let high = part.mean_of_completions(high_clipped(log_ratio, advantages, &clip));
         let stats = vec![
             ("loss", loss.clone()),
-            ("entropy", part.mean(entropy)),
+            ("entropy", part.mean(scores.entropy)),
             ("clip_ratio/region_mean", low.clone() + high.clone()),
             ("clip_ratio/low_mean", low),
             ("clip_ratio/high_mean", high),
@@ -150,8 +148,8 @@ impl<M: CausalLm> Algorithm<M> for Rloo {
             old_log_probs: old_log_probs(rollouts),
             advantages: self.advantages(rollouts, kl_coef),
         };
-        self.passes.run(policy, rollouts, rng, |model, part| {
-            self.losses(model, part, &fixed)
+        self.passes.run(policy, rollouts, rng, |scores, part| {
+            self.losses(scores, part, &fixed)
         })
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use burn::optim::GradientsAccumulator;
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -18,6 +18,7 @@ use super::value::padded;
 use super::{Rollout, UpdateStats, trees};
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::log_prob::{Scores, gradients};
 use crate::model::{CausalLm, device_of};
 use crate::optim::Learner;
 
@@ -30,6 +31,8 @@ pub(super) struct Passes {
     pub(super) num_mini_batches: usize,
     /// Completions that go through the network at once; `None`: the whole minibatch.
     pub(super) micro_batch_size: Option<usize>,
+    /// What the policy's logits are divided by.
+    pub(super) temperature: f32,
 }
 
 /// Completions that go through a network at once.
@@ -44,10 +47,13 @@ pub(super) struct MicroBatch {
     n_tokens: usize,
 }
 
+/// Names and values of what a loss has to tell.
+pub(super) type Told = Vec<(&'static str, Tensor<1>)>;
+
 /// What is minimised, with what is to be told of it.
 pub(super) struct Losses {
     pub(super) loss: Tensor<1>,
-    pub(super) stats: Vec<(&'static str, Tensor<1>)>,
+    pub(super) stats: Told,
 }
 
 impl MicroBatch {
@@ -142,32 +148,47 @@ impl Passes {
         mut policy: Learner<M>,
         rollouts: &[Rollout],
         rng: &mut StdRng,
-        losses: impl Fn(&M, &MicroBatch) -> Losses,
+        losses: impl Fn(Scores, &MicroBatch) -> Losses,
     ) -> Result<(Learner<M>, UpdateStats)> {
         let mut means = Means::default();
         for mini_batch in self.mini_batches(rollouts.len(), rng) {
             let parts = self.micro_batches(&policy.model, rollouts, &mini_batch)?;
-            let (next, told) = step(policy, &parts, &losses)?;
+            let (next, told) = self.step(policy, &parts, &losses)?;
             policy = next;
             means.add(told);
         }
         Ok((policy, means.finish()))
     }
+
+    /// One optimizer step of a policy down the sum of the losses of `parts`; see [`step`].
+    pub(super) fn step<M: CausalLm>(
+        &self,
+        policy: Learner<M>,
+        parts: &[MicroBatch],
+        losses: impl Fn(Scores, &MicroBatch) -> Losses,
+    ) -> Result<(Learner<M>, UpdateStats)> {
+        step(policy, parts, |model, part| {
+            gradients(model, &part.batch, self.temperature, |scores| {
+                let Losses { loss, stats } = losses(scores, part);
+                (loss, stats)
+            })
+        })
+    }
 }
 
-/// One optimizer step down the sum of the losses of `parts`; tells the sums of their statistics and
-/// `grad_norm`, read from the device at once.
+/// One optimizer step against the sum of the gradients of `parts`; tells the sums of their
+/// statistics and `grad_norm`, read from the device at once.
 pub(super) fn step<N: Module>(
     learner: Learner<N>,
     parts: &[MicroBatch],
-    losses: impl Fn(&N, &MicroBatch) -> Losses,
+    gradients: impl Fn(&N, &MicroBatch) -> (GradientsParams, Told),
 ) -> Result<(Learner<N>, UpdateStats)> {
     let mut grads = GradientsAccumulator::new();
     let mut names = Vec::new();
     let mut values: Vec<Tensor<1>> = Vec::new();
     for part in parts {
-        let Losses { loss, stats } = losses(&learner.model, part);
-        grads.accumulate(&learner.model, learner.gradients(loss));
+        let (found, stats) = gradients(&learner.model, part);
+        grads.accumulate(&learner.model, found);
         let stats = stats.into_iter().map(|(name, value)| {
             names.push(name);
             value.detach()
@@ -219,6 +240,7 @@ mod tests {
             epochs: 2,
             num_mini_batches: 4,
             micro_batch_size: None,
+            temperature: 1.0,
         };
         let picked = passes.mini_batches(9, &mut StdRng::seed_from_u64(1));
         let sizes: Vec<usize> = picked.iter().map(Vec::len).collect();

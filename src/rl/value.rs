@@ -1,6 +1,7 @@
 //! The value model: what reward a completion can still expect, at each of its tokens.
 
 use burn::module::Module;
+use burn::optim::GradientsParams;
 use burn::prelude::*;
 
 use super::update::{Losses, Means, MicroBatch, step};
@@ -34,7 +35,11 @@ impl<M: CausalLm> ValueModel<M> {
         losses: impl Fn(&ScalarHead<M>, &MicroBatch) -> Losses,
         means: &mut Means,
     ) -> Result<Self> {
-        let (learner, mut told) = step(self.0, parts, losses)?;
+        let gradients = |model: &ScalarHead<M>, part: &MicroBatch| {
+            let Losses { loss, stats } = losses(model, part);
+            (GradientsParams::from_grads(loss.backward(), model), stats)
+        };
+        let (learner, mut told) = step(self.0, parts, gradients)?;
         told.retain(|(name, _)| *name != "grad_norm");
         means.add(told);
         Ok(Self(learner))

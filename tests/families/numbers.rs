@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
 use rlaif::generate::{SamplingConfig, generate};
-use rlaif::log_prob::token_log_probs;
+use rlaif::log_prob::{gradients, token_log_probs};
 use rlaif::model::{self, CausalLm};
 
 use super::*;
@@ -110,8 +110,8 @@ fn every_parameter_learns() {
             completions: expected.greedy.clone(),
         };
         let batch = Batch::new(&[tree], model.vocab_size(), model.max_len(), &device).unwrap();
-        let loss = token_log_probs(&model, &batch, 1.0).sum().neg();
-        let grads = GradientsParams::from_grads(loss.backward(), &model);
+        let loss = |log_probs: Tensor<2>| log_probs.sum().neg();
+        let (grads, ()) = gradients(&model, &batch, 1.0, |x| (loss(x.log_probs), ()));
         let (good, all) = (0, 0);
         let mut gradients = Gradients {
             grads: &grads,

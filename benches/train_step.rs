@@ -24,7 +24,7 @@ use rlaif::batch::{Batch, Tree};
 use rlaif::error::Result;
 use rlaif::generate::{Sample, SamplingConfig, generate};
 use rlaif::log_prob::{gradients, log_probs_of};
-use rlaif::model::{CausalLm, LlamaConfig, Transformer};
+use rlaif::model::{Activations, CausalLm, LlamaConfig, Transformer};
 use rlaif::optim::{Learner, OptimConfig};
 use rlaif::rl::advantage::{gae, whiten};
 use rlaif::rl::loss::{Clip, clipped_surrogate, masked_mean, nll, token_log_ratio};
@@ -71,7 +71,9 @@ fn sft(bencher: Bencher, config: &LlamaConfig) {
     bench_steps(bencher, learner, |learner| {
         let batch = Batch::new(&trees, config.vocab_size, 256, &device)?;
         let loss = |log_probs| nll(log_probs, batch.mask.clone());
-        let (grads, ()) = gradients(&learner.model, &batch, 1.0, |x| (loss(x.log_probs), ()));
+        let (grads, ()) = gradients(&learner.model, &batch, 1.0, Activations::Kept, |x| {
+            (loss(x.log_probs), ())
+        });
         Ok(learner.apply(grads)?.0)
     });
 }
@@ -142,7 +144,7 @@ fn rl_step(
     let advantages = rows(advantages.concat());
     let limit = LEN + LEN;
     let batch = Batch::new(&trees, learner.model.vocab_size(), limit, &device)?;
-    let (grads, ()) = gradients(&learner.model, &batch, 1.0, |scores| {
+    let (grads, ()) = gradients(&learner.model, &batch, 1.0, Activations::Kept, |scores| {
         let log_ratio = token_log_ratio(scores.log_probs, old_log_probs);
         let surrogate = clipped_surrogate(log_ratio, advantages, &Clip::symmetric(CLIP_EPS));
         (masked_mean(surrogate, batch.mask.clone()), ())

@@ -34,6 +34,11 @@ impl Tree {
         self.prompt.len() + self.completions.iter().map(Vec::len).sum::<usize>()
     }
 
+    /// Number of tokens of its completions.
+    pub fn n_targets(&self) -> usize {
+        self.len() - self.prompt.len()
+    }
+
     /// Whether it holds no token at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::generate::SamplingConfig;
+use crate::micro_batch::MicroBatches;
 use crate::model::LoraConfig;
 use crate::optim::OptimConfig;
 use crate::rl::RlConfig;
@@ -106,6 +107,14 @@ impl PolicyConfig {
 pub struct SftConfig {
     /// Demonstrations per step.
     pub batch_size: usize,
+    /// Demonstrations that go through the network at once; all of a step when absent. Changes memory and speed,
+    /// not the numbers.
+    pub micro_batch_size: Option<usize>,
+    /// Tokens, padding included, that go through the network at once; no bound when absent.
+    pub micro_batch_tokens: Option<usize>,
+    /// Keeps only the input of each block for the backward pass and computes the rest again.
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
     /// Passes over the demonstrations.
     #[serde(default = "one")]
     pub num_train_epochs: usize,
@@ -116,6 +125,15 @@ pub struct SftConfig {
 
 fn one() -> usize {
     1
+}
+
+impl SftConfig {
+    pub(crate) fn micro_batches(&self) -> MicroBatches {
+        MicroBatches {
+            size: self.micro_batch_size,
+            tokens: self.micro_batch_tokens,
+        }
+    }
 }
 
 /// Sampling of the completions to be labeled.
@@ -153,6 +171,14 @@ pub enum LabelerConfig {
 pub struct RewardConfig {
     /// Pairs per step (the paper: 128 for summarization).
     pub batch_size: usize,
+    /// Pairs that go through the network at once; all of a step when absent. Changes memory and speed,
+    /// not the numbers.
+    pub micro_batch_size: Option<usize>,
+    /// Tokens, padding included, that go through the network at once; no bound when absent.
+    pub micro_batch_tokens: Option<usize>,
+    /// Keeps only the input of each block for the backward pass and computes the rest again.
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
     /// Passes over the pairs (the paper: 2 to 3).
     #[serde(default = "one")]
     pub num_train_epochs: usize,
@@ -166,6 +192,15 @@ pub struct RewardConfig {
 
 fn default_holdout() -> f64 {
     0.1
+}
+
+impl RewardConfig {
+    pub(crate) fn micro_batches(&self) -> MicroBatches {
+        MicroBatches {
+            size: self.micro_batch_size,
+            tokens: self.micro_batch_tokens,
+        }
+    }
 }
 
 /// Evaluation on held-out prompts.
@@ -227,6 +262,7 @@ impl Config {
         if let Some(sft) = &self.sft {
             at_least("sft.batch_size", sft.batch_size, 1)?;
             at_least("sft.num_train_epochs", sft.num_train_epochs, 1)?;
+            sft.micro_batches().validate("sft")?;
             sft.optim.validate("sft.optim")?;
         }
         at_least("sample.num_generations", self.sample.num_generations, 2)?;
@@ -240,6 +276,7 @@ impl Config {
                 "a number in [0, 1)",
             ));
         }
+        self.reward.micro_batches().validate("reward")?;
         self.reward.optim.validate("reward.optim")?;
         self.rl.validate()?;
         at_least("eval.judges", self.eval.judges.len(), 1)?;

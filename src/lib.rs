@@ -39,6 +39,7 @@ pub mod generate;
 pub mod label;
 pub mod log_prob;
 pub mod merge;
+pub mod micro_batch;
 pub mod model;
 pub mod optim;
 pub mod pipeline;

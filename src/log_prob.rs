@@ -15,7 +15,7 @@ use burn::prelude::*;
 use self::head::{Head, chunk_rows};
 use crate::batch::{Batch, Tree};
 use crate::error::Result;
-use crate::model::{CausalLm, device_of};
+use crate::model::{Activations, CausalLm, Forward, device_of};
 
 /// What a model says of the completion tokens of a batch; each `[completions, len]`, 0 where the
 /// mask is 0.
@@ -57,10 +57,12 @@ pub fn gradients<M: CausalLm, T>(
     model: &M,
     batch: &Batch,
     temperature: f32,
+    activations: Activations,
     loss: impl FnOnce(Scores) -> (Tensor<1>, T),
 ) -> (GradientsParams, T) {
     let head = Head { model, temperature };
-    head.gradients(batch, chunk_rows(model), loss)
+    let pass = Forward::new(model, batch.input.clone(), activations);
+    head.gradients(pass, batch, chunk_rows(model), loss)
 }
 
 /// Log-probabilities of the completion tokens of `trees` on the host, one row per completion,

@@ -1,14 +1,17 @@
-//! A model together with its optimizer, and the step that moves both.
+//! Optimizers, their learning rates, and the [`Learner`]: a model together with its optimizer, and
+//! the step that moves both.
+
+mod learner;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{
-    AdafactorConfig, AdamWConfig, AdjustLrFn, GradientsParams, LionConfig, ModuleOptimizer,
-    MuonConfig,
+    AdafactorConfig, AdamWConfig, AdjustLrFn, LionConfig, ModuleOptimizer, MuonConfig,
 };
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use self::learner::{Learner, clip_grad_norm};
 use crate::error::{Error, Result};
 
 /// How a learning rate changes after warm-up.
@@ -165,13 +168,7 @@ impl OptimConfig {
     /// Puts a model under this optimizer for `total_steps` steps.
     pub fn init<M: Module>(&self, model: M, total_steps: usize) -> Learner<M> {
         let optim = self.build(&model);
-        Learner {
-            model: model.train(),
-            optim,
-            config: self.clone(),
-            step: 0,
-            total_steps,
-        }
+        Learner::new(model, optim, self.clone(), total_steps)
     }
 }
 
@@ -233,126 +230,6 @@ impl ModuleVisitor for InnerMatrices {
 
     fn exit_module(&mut self, _name: &str, _container: &str) {
         self.path.pop();
-    }
-}
-
-/// A model and its optimizer. Values in, values out: an update that kept a second handle on the
-/// weights would have to copy them.
-pub struct Learner<M> {
-    /// The weights, on a device that records gradients.
-    pub model: M,
-    optim: ModuleOptimizer,
-    config: OptimConfig,
-    step: usize,
-    total_steps: usize,
-}
-
-impl<M: Module> Learner<M> {
-    /// Takes one step down `loss`; returns the gradient norm before clipping.
-    ///
-    /// # Errors
-    /// [`Error::NotFinite`] before the weights are touched, when the gradient is not a number.
-    pub fn step(self, loss: Tensor<1>) -> Result<(Self, f32)> {
-        let grads = self.gradients(loss);
-        self.apply(grads)
-    }
-
-    /// Gradient of `loss` by the weights, to be added to others before [`apply`](Self::apply).
-    pub fn gradients(&self, loss: Tensor<1>) -> GradientsParams {
-        GradientsParams::from_grads(loss.backward(), &self.model)
-    }
-
-    /// Takes one step against a gradient; returns its norm before clipping.
-    ///
-    /// # Errors
-    /// As [`step`](Self::step).
-    pub fn apply(mut self, mut grads: GradientsParams) -> Result<(Self, f32)> {
-        let norm = clip_grad_norm(&self.model, &mut grads, self.config.max_grad_norm)?;
-        if !norm.is_finite() {
-            return Err(Error::NotFinite {
-                what: "gradient norm",
-                value: norm,
-                step: self.step + 1,
-            });
-        }
-        let learning_rate = self.learning_rate();
-        self.model = self
-            .optim
-            .step(learning_rate.max(f64::MIN_POSITIVE), self.model, grads);
-        self.step += 1;
-        Ok((self, norm))
-    }
-
-    /// Learning rate of the next step.
-    pub fn learning_rate(&self) -> f64 {
-        self.config.learning_rate_at(self.step, self.total_steps)
-    }
-
-    /// Number of steps taken.
-    pub fn steps(&self) -> usize {
-        self.step
-    }
-}
-
-/// Scales all gradients so that their common Euclidean norm is at most `max_norm` (0: no bound);
-/// returns the norm before.
-///
-/// burn's own clipping bounds each parameter by itself, which is not what published
-/// hyper-parameters mean.
-///
-/// # Errors
-/// The device fails.
-pub fn clip_grad_norm<M: Module>(
-    model: &M,
-    grads: &mut GradientsParams,
-    max_norm: f32,
-) -> Result<f32> {
-    let mut squares = SumSquares {
-        grads,
-        parts: Vec::new(),
-    };
-    model.visit(&mut squares);
-    let parts = squares.parts;
-    if parts.is_empty() {
-        return Ok(0.0);
-    }
-    let norm = Tensor::cat(parts, 0)
-        .sum()
-        .sqrt()
-        .try_into_scalar::<f32>()?;
-    if max_norm > 0.0 && norm > max_norm && norm.is_finite() {
-        // The epsilon is torch's, in `clip_grad_norm_`.
-        model.visit(&mut Scale {
-            grads,
-            factor: max_norm / (norm + 1e-6),
-        });
-    }
-    Ok(norm)
-}
-
-struct SumSquares<'a> {
-    grads: &'a GradientsParams,
-    parts: Vec<Tensor<1>>,
-}
-
-impl ModuleVisitor for SumSquares<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = self.grads.get::<D>(param.id) {
-            self.parts.push(grad.square().sum());
-        }
-    }
-}
-
-struct Scale<'a> {
-    grads: &'a mut GradientsParams,
-    factor: f32,
-}
-
-impl ModuleVisitor for Scale<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = self.grads.remove::<D>(param.id) {
-            self.grads.register(param.id, grad * self.factor);
-        }
     }
 }
 

@@ -9,10 +9,11 @@ use crate::batch::{Batch, Tree};
 use crate::config::{PolicyConfig, SftConfig};
 use crate::error::{Error, Result};
 use crate::log_prob::gradients;
-use crate::model::{CausalLm, device_of};
+use crate::model::{Activations, CausalLm, device_of};
+use crate::optim::Learner;
 use crate::progress::Progress;
 use crate::record::{Demonstration, Form};
-use crate::rl::loss::{masked_mean, nll};
+use crate::rl::loss::weighted_sum;
 use crate::run::MetricsLog;
 use crate::seed::rng_for;
 use crate::tokenizer::Tokenizer;
@@ -52,7 +53,6 @@ pub fn train<M: CausalLm>(
     let trees: Vec<Tree> = rows.iter().map(tree).collect::<Result<_>>()?;
     let steps_per_epoch = trees.len().div_ceil(config.batch_size);
     let total = steps_per_epoch * config.num_train_epochs;
-    let device = device_of(&model).autodiff();
     let mut learner = config.optim.init(model, total);
     let mut progress = Progress::new("sft", total as u64, "steps");
     let (started, mut n_tokens) = (Instant::now(), 0);
@@ -62,21 +62,13 @@ pub fn train<M: CausalLm>(
         for picked in order.chunks(config.batch_size) {
             let picked: Vec<Tree> = picked.iter().map(|&i| trees[i].clone()).collect();
             n_tokens += picked.iter().map(Tree::len).sum::<usize>();
-            let (vocab, max_len) = (learner.model.vocab_size(), learner.model.max_len());
-            let batch = Batch::new(&picked, vocab, max_len, &device)?;
-            let (grads, told) = gradients(&learner.model, &batch, 1.0, |scores| {
-                let loss = nll(scores.log_probs, batch.mask.clone());
-                let entropy = masked_mean(scores.entropy.detach(), batch.mask.clone());
-                let told = Tensor::cat(vec![loss.clone().detach(), entropy], 0);
-                (loss, told)
-            });
-            let told = told.try_into_vec_as::<f32>()?;
             let learning_rate = learner.learning_rate();
-            let (next, grad_norm) = learner.apply(grads)?;
+            let (next, grad_norm, told) = step(learner, picked, config)?;
             learner = next;
             let values = [
                 ("loss", f64::from(told[0])),
                 ("entropy", told[1].into()),
+                ("mean_token_accuracy", told[2].into()),
                 ("grad_norm", grad_norm.into()),
                 ("learning_rate", learning_rate),
                 ("num_tokens", n_tokens as f64),
@@ -90,4 +82,36 @@ pub fn train<M: CausalLm>(
         learner.model.valid(),
         n_tokens as f64 / started.elapsed().as_secs_f64(),
     ))
+}
+
+/// One step on a batch, in pieces; the norm of the gradient, and the means of loss, entropy and
+/// accuracy over the tokens that count.
+fn step<M: CausalLm>(
+    learner: Learner<M>,
+    mut trees: Vec<Tree>,
+    config: &SftConfig,
+) -> Result<(Learner<M>, f32, Vec<f32>)> {
+    // The order of the texts of a batch changes nothing; by length, pieces are padded least.
+    trees.sort_by_key(Tree::len);
+    let n_targets: usize = trees.iter().map(Tree::n_targets).sum();
+    let pieces = config.micro_batches().split_trees(&trees);
+    let activations = Activations::of(config.gradient_checkpointing);
+    let device = device_of(&learner.model);
+    let (learner, grad_norm, told) = learner.step_over(pieces, |model, piece| {
+        let (vocab, max_len) = (model.vocab_size(), model.max_len());
+        let batch = Batch::new(&trees[piece], vocab, max_len, &device)?;
+        let weights = batch.mask.clone() / n_targets.max(1) as f32;
+        Ok(gradients(model, &batch, 1.0, activations, |scores| {
+            let loss = weighted_sum(scores.log_probs.neg(), weights.clone());
+            let entropy = weighted_sum(scores.entropy.detach(), weights.clone());
+            let told = [
+                loss.clone().detach(),
+                entropy,
+                weighted_sum(scores.top, weights),
+            ];
+            (loss, Tensor::cat(told.to_vec(), 0).unsqueeze::<2>())
+        }))
+    })?;
+    let told = Tensor::cat(told, 0).sum_dim(0);
+    Ok((learner, grad_norm, told.try_into_vec_as::<f32>()?))
 }

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
 use rlaif::generate::{Sample, SamplingConfig, generate};
 use rlaif::log_prob::{gradients, log_probs_of, token_log_probs};
-use rlaif::model::{CausalLm, LlamaConfig, Transformer, randomize};
+use rlaif::model::{Activations, CausalLm, LlamaConfig, Transformer, randomize};
 use rlaif::optim::{Learner, OptimConfig};
 use rlaif::rl::loss::{
     Clip, KlEstimator, clipped_surrogate, kl, masked_mean, nll, soft_bradley_terry, token_log_ratio,
@@ -152,7 +152,7 @@ fn train_once(device: &Device) -> (f32, f32, Learner<Transformer>) {
     };
     let learner = config.init(model(device), 10);
     let batch = batch(&device.clone().autodiff());
-    let (grads, loss) = gradients(&learner.model, &batch, 1.0, |scores| {
+    let (grads, loss) = gradients(&learner.model, &batch, 1.0, Activations::Kept, |scores| {
         let loss = nll(scores.log_probs, batch.mask.clone());
         (loss.clone(), loss.detach())
     });

@@ -9,7 +9,7 @@ use burn::tensor::{DType, IndexingUpdateOp};
 use super::Scores;
 use super::softmax::{Readings, Softmax};
 use crate::batch::Batch;
-use crate::model::CausalLm;
+use crate::model::{CausalLm, Forward};
 
 /// Logits held at a time: 64 MiB in 32-bit numbers, and a few tensors of that size beside them.
 const CHUNK_LOGITS: usize = 1 << 24;
@@ -38,8 +38,8 @@ struct Chunk {
 impl<M: CausalLm> Head<'_, M> {
     /// What a model without gradients says of the tokens of `batch`, `rows` of them at a time.
     pub(super) fn scores(&self, batch: &Batch, rows: usize) -> Scores {
-        let hidden = self.hidden(batch).inner();
-        let chunks = chunks(&hidden, batch, rows);
+        let hidden = self.model.hidden(batch.input.clone(), None).inner();
+        let chunks = chunks(hidden, batch, rows);
         let readings = chunks.iter().map(|chunk| self.read(chunk)).collect();
         let [log_probs, entropy, top] =
             columns(readings, batch).map(|values| in_place(values, batch));
@@ -50,15 +50,17 @@ impl<M: CausalLm> Head<'_, M> {
         }
     }
 
-    /// See [`super::gradients`]; goes through `rows` tokens at a time.
+    /// See [`super::gradients`]; `pass` has read `batch`, and the head goes through `rows` tokens
+    /// at a time.
     pub(super) fn gradients<T>(
         &self,
+        pass: Forward,
         batch: &Batch,
         rows: usize,
         loss: impl FnOnce(Scores) -> (Tensor<1>, T),
     ) -> (GradientsParams, T) {
-        let hidden = self.hidden(batch);
-        let chunks = chunks(&hidden.clone().inner(), batch, rows);
+        let hidden = pass.hidden();
+        let chunks = chunks(hidden.clone(), batch, rows);
         let mut once = None;
         let readings = if let [chunk] = &chunks[..] {
             let recorded = once.insert(Recorded::new(self, chunk));
@@ -81,20 +83,11 @@ impl<M: CausalLm> Head<'_, M> {
             let recorded = once.take().unwrap_or_else(|| Recorded::new(self, chunk));
             by_hidden.push(recorded.backward(self.model, chunk, &by_scores, &mut grads));
         }
-        if hidden.is_tracked() && !by_hidden.is_empty() {
-            let loss = (hidden * Tensor::cat(by_hidden, 0)).sum();
-            let rest = GradientsParams::from_grads(loss.backward(), self.model);
-            grads.accumulate(self.model, rest);
+        if !by_hidden.is_empty() {
+            let by_hidden = scattered(Tensor::cat(by_hidden, 0), batch, hidden.dims());
+            grads.accumulate(self.model, pass.backward(self.model, by_hidden));
         }
         (grads.grads(), told)
-    }
-
-    /// Final hidden states at the tokens that predict a completion token, `[tokens, hidden]`.
-    fn hidden(&self, batch: &Batch) -> Tensor<2> {
-        let hidden = self.model.hidden(batch.input.clone(), None);
-        let [rows, seq, width] = hidden.dims();
-        let predictors = batch.predictors.clone().select(0, batch.places.clone());
-        hidden.reshape([rows * seq, width]).select(0, predictors)
     }
 
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
@@ -112,8 +105,30 @@ impl<M: CausalLm> Head<'_, M> {
     }
 }
 
-fn chunks(hidden: &Tensor<2>, batch: &Batch, rows: usize) -> Vec<Chunk> {
+/// Rows of the flattened hidden states that predict the completion tokens, `[tokens]`.
+fn predictors(batch: &Batch) -> Tensor<1, Int> {
+    let predictors = batch.predictors.clone().select(0, batch.places.clone());
+    predictors.inner()
+}
+
+/// Adds `[tokens, hidden]` up at the tokens that they are predicted from, `[batch, seq, hidden]`.
+fn scattered(by_tokens: Tensor<2>, batch: &Batch, dims: [usize; 3]) -> Tensor<3> {
+    let [rows, seq, width] = dims;
+    let zeros = Tensor::<2>::zeros(
+        [rows * seq, width],
+        (&by_tokens.device(), by_tokens.dtype()),
+    );
+    let add = IndexingUpdateOp::Add;
+    let sums = zeros.select_assign(0, predictors(batch), by_tokens, add);
+    sums.reshape(dims)
+}
+
+/// The completion tokens of `batch`, given all final hidden states, `rows` tokens at a time.
+fn chunks(hidden: Tensor<3>, batch: &Batch, rows: usize) -> Vec<Chunk> {
     let ([n, len], n_tokens) = (batch.targets.dims(), batch.n_targets);
+    let [texts, seq, width] = hidden.dims();
+    let hidden = hidden.reshape([texts * seq, width]);
+    let hidden = hidden.select(0, predictors(batch));
     let targets = batch.targets.clone().reshape([n * len, 1]);
     let targets = targets.select(0, batch.places.clone()).inner();
     let chunk = |start: usize| {
@@ -251,7 +266,9 @@ mod tests {
 
     use super::*;
     use crate::batch::Tree;
-    use crate::model::{Architecture, Head as HeadKind, LlamaConfig, Transformer, randomize};
+    use crate::model::{
+        Activations, Architecture, Head as HeadKind, LlamaConfig, Transformer, randomize,
+    };
 
     /// What [`Head::gradients`] must amount to: everything on one tape.
     fn recorded_whole(
@@ -259,7 +276,10 @@ mod tests {
         batch: &Batch,
         loss: impl FnOnce(Scores) -> Tensor<1>,
     ) -> GradientsParams {
-        let log_probs = log_softmax(head.logits(head.hidden(batch)), 1);
+        let hidden = head.model.hidden(batch.input.clone(), None);
+        let [rows, seq, width] = hidden.dims();
+        let hidden = hidden.reshape([rows * seq, width]);
+        let log_probs = log_softmax(head.logits(hidden.select(0, predictors(batch))), 1);
         let targets = batch.targets.clone().reshape([-1, 1]);
         let targets = targets.select(0, batch.places.clone());
         let entropy = (log_probs.clone().exp() * log_probs.clone()).sum_dim(1);
@@ -287,10 +307,11 @@ mod tests {
         flat.1
     }
 
-    /// Gradients and values are the same for every size of a chunk, 7 tokens in all.
+    /// Gradients and values are the same for every size of a chunk, 7 tokens in all, and whether
+    /// activations are kept.
     fn check(change: impl FnOnce(&mut Architecture), temperature: f32, weight_of_entropy: f32) {
         let device = Device::flex().autodiff();
-        let mut config = LlamaConfig::small(11, 8, 1, 2, 16).config();
+        let mut config = LlamaConfig::small(11, 8, 2, 2, 16).config();
         change(&mut config.architecture);
         let model = randomize(config.init(&device), &mut StdRng::seed_from_u64(3)).train();
         let trees = [
@@ -311,8 +332,10 @@ mod tests {
             loss + (scores.entropy.square() * weight_of_entropy).sum()
         };
         let expected = flat(&model, &recorded_whole(&head, &batch, loss));
-        for rows in [1, 2, 3, 7, 100] {
-            let (grads, told) = head.gradients(&batch, rows, |scores| {
+        let ways = [Activations::Kept, Activations::Recomputed];
+        for (rows, way) in [1, 2, 3, 7, 100].into_iter().zip(ways.into_iter().cycle()) {
+            let pass = Forward::new(&model, batch.input.clone(), way);
+            let (grads, told) = head.gradients(pass, &batch, rows, |scores| {
                 (loss(scores.clone()), scores.log_probs)
             });
             for (found, expected) in flat(&model, &grads).iter().zip(&expected) {

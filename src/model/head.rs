@@ -2,9 +2,10 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{Initializer, Linear, LinearConfig};
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
 
-use super::{CausalLm, Input, device_of};
+use super::{Activations, CausalLm, Forward, Input, device_of};
 
 /// Backbone and a bias-free linear map to one number, as in `*ForSequenceClassification` with one
 /// label.
@@ -52,7 +53,31 @@ impl<M: CausalLm> ScalarHead<M> {
     /// The head's number at the tokens listed in `rows` of the flattened `[batch * seq]`, `[rows]`;
     /// not normalised.
     pub fn forward(&self, input: Input, rows: Tensor<1, Int>) -> Tensor<1> {
-        let hidden = self.backbone.hidden(input, None);
+        self.score(self.backbone.hidden(input, None), rows)
+    }
+
+    /// Gradient by the weights of a loss of what [`ScalarHead::forward`] gives, and what else
+    /// `loss` returns.
+    pub fn gradients<T>(
+        &self,
+        input: Input,
+        rows: Tensor<1, Int>,
+        activations: Activations,
+        loss: impl FnOnce(Tensor<1>) -> (Tensor<1>, T),
+    ) -> (GradientsParams, T) {
+        let pass = Forward::new(&self.backbone, input, activations);
+        let hidden = pass.hidden().autodiff().require_grad();
+        let (loss, told) = loss(self.score(hidden.clone(), rows));
+        let mut found = loss.backward();
+        let by_hidden = hidden.grad_remove(&mut found);
+        let by_hidden = by_hidden.unwrap_or_else(|| hidden.inner().zeros_like());
+        let mut grads = GradientsAccumulator::new();
+        grads.accumulate(self, GradientsParams::from_grads(found, self));
+        grads.accumulate(self, pass.backward(&self.backbone, by_hidden));
+        (grads.grads(), told)
+    }
+
+    fn score(&self, hidden: Tensor<3>, rows: Tensor<1, Int>) -> Tensor<1> {
         let [batch, seq, width] = hidden.dims();
         let hidden = hidden.reshape([batch * seq, width]).select(0, rows);
         self.score.forward(hidden).squeeze_dim::<1>(1)

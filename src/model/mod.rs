@@ -11,6 +11,7 @@
 mod adapter;
 mod architecture;
 mod attention;
+mod backward;
 mod cache;
 pub mod checkpoint;
 mod config;
@@ -34,6 +35,7 @@ pub use architecture::{
     Activation, Architecture, AttentionShape, Bias, FeedForwardShape, Gate, Head, LayerKind,
     NormKind, Positions, QkNorm, Reach, Residual,
 };
+pub use backward::{Activations, Forward};
 pub use cache::KvCache;
 pub use checkpoint::{save, save_head};
 pub use config::ModelConfig;
@@ -87,6 +89,22 @@ pub trait CausalLm: Module + ModuleDisplay + 'static {
     fn hidden(&self, input: Input, cache: Option<&mut Self::Cache>) -> Tensor<3>;
     /// Logits of hidden states, `[rows, hidden]` to `[rows, vocab]`.
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2>;
+
+    /// Number of parts that [`CausalLm::hidden`] without a cache goes through one after the other,
+    /// for [`Activations::Recomputed`]; at least 1.
+    fn n_parts(&self) -> usize {
+        1
+    }
+
+    /// One of these parts: the first reads the tokens, each other the `states` that the one before
+    /// it gave, `[batch, seq, hidden]`; the last gives the final hidden states.
+    fn part(&self, part: usize, input: &Input, states: Option<Tensor<3>>) -> Tensor<3> {
+        debug_assert!(
+            part == 0 && states.is_none(),
+            "one part, which reads tokens"
+        );
+        self.hidden(input.clone(), None)
+    }
 }
 
 /// Device on which a module's weights live.

@@ -197,6 +197,20 @@ impl CausalLm for Transformer {
         self.norm.forward(x)
     }
 
+    fn n_parts(&self) -> usize {
+        self.layers.len()
+    }
+
+    fn part(&self, part: usize, input: &Input, states: Option<Tensor<3>>) -> Tensor<3> {
+        let shared = self.shared(input, input.positions.clone());
+        let states = states.unwrap_or_else(|| self.embed(input));
+        let states = self.layers[part].forward(states, self.context(part, &shared));
+        if part + 1 == self.layers.len() {
+            return self.norm.forward(states);
+        }
+        states
+    }
+
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         let logits = match &self.lm_head {
             Some(head) => head.forward(hidden),

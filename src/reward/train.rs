@@ -10,7 +10,7 @@ use crate::batch::{Batch, Tree};
 use crate::config::{PolicyConfig, RewardConfig};
 use crate::error::{Error, Result};
 use crate::eval::stats::{Interval, wilson};
-use crate::model::{CausalLm, ScalarHead, device_of};
+use crate::model::{Activations, CausalLm, ScalarHead, device_of};
 use crate::progress::Progress;
 use crate::record::Preference;
 use crate::rl::loss::soft_bradley_terry;
@@ -70,23 +70,26 @@ pub fn train<M: CausalLm>(
 
     let total = pairs.len().div_ceil(config.batch_size) * config.num_train_epochs;
     let device = device_of(&backbone).autodiff();
+    let (vocab, max_len) = (backbone.vocab_size(), backbone.max_len());
+    let activations = Activations::of(config.gradient_checkpointing);
     let mut learner = config.optim.init(ScalarHead::new(backbone), total);
     let mut progress = Progress::new("reward", total as u64, "steps");
     for epoch in 0..config.num_train_epochs {
         pairs.shuffle(&mut rng_for(seed, "reward", epoch as u64));
         for chunk in pairs.chunks(config.batch_size) {
-            let trees: Vec<Tree> = chunk.iter().map(|(tree, _)| tree.clone()).collect();
-            let labels: Vec<f32> = chunk.iter().map(|(_, p_chosen)| *p_chosen).collect();
-            let (vocab, max_len) = (
-                learner.model.backbone.vocab_size(),
-                learner.model.backbone.max_len(),
-            );
-            let batch = Batch::new(&trees, vocab, max_len, &device)?;
-            let rewards = learner.model.forward(batch.input, batch.last);
-            let (loss, told) = pair_loss(rewards, &labels)?;
+            let (trees, labels): (Vec<Tree>, Vec<f32>) = chunk.iter().cloned().unzip();
+            let pieces = config.micro_batches().split_trees(&trees);
             let learning_rate = learner.learning_rate();
-            let (next, grad_norm) = learner.step(loss)?;
+            let (next, grad_norm, told) = learner.step_over(pieces, |model, piece| {
+                let batch = Batch::new(&trees[piece.clone()], vocab, max_len, &device)?;
+                let (input, last) = (batch.input, batch.last);
+                let share = piece.len() as f32 / trees.len() as f32;
+                Ok(model.gradients(input, last, activations, |rewards| {
+                    pair_loss(rewards, &labels[piece], share)
+                }))
+            })?;
             learner = next;
+            let told = Tensor::cat(told, 0).sum_dim(0).try_into_vec_as::<f32>()?;
             let values = [
                 ("loss", f64::from(told[0])),
                 ("accuracy", told[1].into()),
@@ -103,24 +106,24 @@ pub fn train<M: CausalLm>(
     finish(learner.model.valid(), &pairs, &held)
 }
 
-/// The loss of a batch, and on the host: loss, accuracy, margin, mean reward. `rewards` lists
-/// chosen, rejected, chosen, ...
-fn pair_loss(rewards: Tensor<1>, labels: &[f32]) -> Result<(Tensor<1>, Vec<f32>)> {
+/// The loss of a `share` of a batch, and to be told: loss, accuracy, margin, mean reward, `[1, 4]`.
+/// `rewards` lists chosen, rejected, chosen, ...
+fn pair_loss(rewards: Tensor<1>, labels: &[f32], share: f32) -> (Tensor<1>, Tensor<2>) {
     let n = labels.len();
     let rewards = rewards.reshape([n, 2]);
     let chosen = rewards.clone().slice(s![.., 0..1]).squeeze_dim::<1>(1);
     let rejected = rewards.clone().slice(s![.., 1..2]).squeeze_dim::<1>(1);
     let p_chosen = Tensor::<1>::from_data(labels, &rewards.device());
     let margin = (chosen.clone() - rejected.clone()).detach();
-    let loss = soft_bradley_terry(chosen, rejected, p_chosen);
+    let loss = soft_bradley_terry(chosen, rejected, p_chosen) * share;
     let accuracy = margin.clone().greater_scalar(0.0).float().mean();
     let told = vec![
         loss.clone().detach(),
-        accuracy,
-        margin.mean(),
-        rewards.detach().mean(),
+        accuracy * share,
+        margin.mean() * share,
+        rewards.detach().mean() * share,
     ];
-    Ok((loss, Tensor::cat(told, 0).try_into_vec_as::<f32>()?))
+    (loss, Tensor::cat(told, 0).unsqueeze())
 }
 
 /// Measures the model on the pairs held out, and its mean and deviation on the others.

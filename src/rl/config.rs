@@ -9,7 +9,8 @@ use super::{
 use crate::config::at_least;
 use crate::error::{Error, Result};
 use crate::generate::SamplingConfig;
-use crate::model::CausalLm;
+use crate::micro_batch::MicroBatches;
+use crate::model::{Activations, CausalLm};
 use crate::optim::OptimConfig;
 
 /// Weight of the KL penalty where a run file names none: the paper's.
@@ -31,6 +32,12 @@ pub struct RlConfig {
     /// Completions that go through the network at once in an update; the minibatch when absent.
     /// Changes memory and speed, not the numbers.
     pub micro_batch_size: Option<usize>,
+    /// Tokens, padding included, that go through the network at once in an update; no bound when
+    /// absent. With both bounds, both are kept.
+    pub micro_batch_tokens: Option<usize>,
+    /// Keeps only the input of each block for the backward pass and computes the rest again.
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
     /// How completions are drawn.
     #[serde(default)]
     pub sampling: SamplingConfig,
@@ -143,6 +150,17 @@ impl RlConfig {
         beta.unwrap_or_else(|| self.kl_coef.unwrap_or(KL_COEF))
     }
 
+    pub(super) fn micro_batches(&self) -> MicroBatches {
+        MicroBatches {
+            size: self.micro_batch_size,
+            tokens: self.micro_batch_tokens,
+        }
+    }
+
+    pub(super) fn activations(&self) -> Activations {
+        Activations::of(self.gradient_checkpointing)
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
@@ -150,9 +168,7 @@ impl RlConfig {
     pub fn validate(&self) -> Result<()> {
         at_least("rl.steps", self.steps, 1)?;
         self.validate_groups()?;
-        if let Some(size) = self.micro_batch_size {
-            at_least("rl.micro_batch_size", size, 1)?;
-        }
+        self.micro_batches().validate("rl")?;
         self.sampling.validate("rl.sampling")?;
         if self.sampling.temperature == 0.0 {
             return Err(Error::field(

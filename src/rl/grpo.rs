@@ -168,12 +168,7 @@ impl Grpo {
         Self {
             num_generations: rl.num_generations,
             max_len: rl.sampling.max_new_tokens,
-            passes: Passes {
-                epochs: config.num_iterations,
-                num_mini_batches: config.num_mini_batches,
-                micro_batch_size: rl.micro_batch_size,
-                temperature: rl.sampling.temperature,
-            },
+            passes: Passes::new(config.num_iterations, config.num_mini_batches, rl),
             config,
         }
     }

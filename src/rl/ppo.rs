@@ -3,6 +3,7 @@
 //! end-of-text token, or the last before the cut), padding takes no part in any mean, gradients are
 //! clipped by their global norm.
 
+use burn::prelude::*;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
@@ -14,12 +15,12 @@ use super::loss::{
 };
 use super::rollout::old_log_probs;
 use super::update::{Losses, Means, MicroBatch, Passes};
-use super::value::{ValueModel, explained_variance, values};
+use super::value::{ValueModel, explained_variance};
 use super::{Algorithm, RlConfig, Rollout, UpdateStats};
 use crate::config::at_least;
 use crate::error::{Error, Result};
 use crate::log_prob::Scores;
-use crate::model::{CausalLm, ScalarHead};
+use crate::model::CausalLm;
 use crate::optim::Learner;
 
 /// PPO's own settings; names and defaults as in TRL's `PPOConfig`, with `dual_clip`,
@@ -120,12 +121,7 @@ impl<M: CausalLm> Ppo<M> {
     /// PPO whose value model starts from the initial policy.
     pub fn new(config: PpoConfig, rl: &RlConfig, initial: M) -> Self {
         Self {
-            passes: Passes {
-                epochs: config.num_ppo_epochs,
-                num_mini_batches: config.num_mini_batches,
-                micro_batch_size: rl.micro_batch_size,
-                temperature: rl.sampling.temperature,
-            },
+            passes: Passes::new(config.num_ppo_epochs, config.num_mini_batches, rl),
             value: Some(ValueModel::new(rl, initial)),
             config,
         }
@@ -168,9 +164,9 @@ impl<M: CausalLm> Ppo<M> {
         Losses { loss, stats }
     }
 
-    fn value_losses(&self, model: &ScalarHead<M>, part: &MicroBatch, fixed: &Fixed) -> Losses {
+    fn value_losses(&self, values: Tensor<2>, part: &MicroBatch, fixed: &Fixed) -> Losses {
         let loss = clipped_value_loss(
-            values(model, &part.batch),
+            values,
             part.tensor(&fixed.old_values),
             part.tensor(&fixed.returns),
             self.config.cliprange_value,
@@ -224,7 +220,8 @@ impl<M: CausalLm> Algorithm<M> for Ppo<M> {
             means.add(told);
             value = value.step(
                 &parts,
-                |model, part| self.value_losses(model, part, &fixed),
+                self.passes.activations,
+                |values, part| self.value_losses(values, part, &fixed),
                 &mut means,
             )?;
         }

@@ -11,17 +11,18 @@
 //! The paper sums over tokens where this averages, which differs by a factor that Adam's step does
 //! not see.
 
+use burn::prelude::*;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
 use super::advantage::returns_to_go;
 use super::loss::{KlEstimator, policy_gradient, value_loss};
 use super::update::{Losses, Means, MicroBatch, Passes};
-use super::value::{ValueModel, explained_variance, values};
+use super::value::{ValueModel, explained_variance};
 use super::{Algorithm, RlConfig, Rollout, UpdateStats};
 use crate::error::{Error, Result};
 use crate::log_prob::Scores;
-use crate::model::{CausalLm, ScalarHead};
+use crate::model::CausalLm;
 use crate::optim::Learner;
 
 /// REINFORCE has no settings of its own: `rl.kl_coef` is the paper's beta.
@@ -40,12 +41,7 @@ impl<M: CausalLm> Reinforce<M> {
     /// REINFORCE whose value model starts from the initial policy.
     pub fn new(_config: ReinforceConfig, rl: &RlConfig, initial: M) -> Self {
         Self {
-            passes: Passes {
-                epochs: 1,
-                num_mini_batches: 1,
-                micro_batch_size: rl.micro_batch_size,
-                temperature: rl.sampling.temperature,
-            },
+            passes: Passes::new(1, 1, rl),
             value: Some(ValueModel::new(rl, initial)),
         }
     }
@@ -68,12 +64,8 @@ fn returns(rollout: &Rollout, beta: f32) -> Vec<f32> {
     returns_to_go(&rollout.token_rewards(score, beta, KlEstimator::K1), 1.0)
 }
 
-fn value_losses<M: CausalLm>(
-    model: &ScalarHead<M>,
-    part: &MicroBatch,
-    returns: &[Vec<f32>],
-) -> Losses {
-    let loss = part.mean(value_loss(values(model, &part.batch), part.tensor(returns)));
+fn value_losses(values: Tensor<2>, part: &MicroBatch, returns: &[Vec<f32>]) -> Losses {
+    let loss = part.mean(value_loss(values, part.tensor(returns)));
     let stats = vec![("loss/value_avg", loss.clone())];
     Losses { loss, stats }
 }
@@ -105,7 +97,8 @@ impl<M: CausalLm> Algorithm<M> for Reinforce<M> {
             means.add(told);
             value = value.step(
                 &parts,
-                |model, part| value_losses(model, part, &returns),
+                self.passes.activations,
+                |values, part| value_losses(values, part, &returns),
                 &mut means,
             )?;
         }

@@ -68,12 +68,7 @@ impl ReinforceBatch {
     pub fn new(config: ReinforceBatchConfig, rl: &RlConfig) -> Self {
         Self {
             clip: Clip::symmetric(config.epsilon),
-            passes: Passes {
-                epochs: config.num_iterations,
-                num_mini_batches: config.num_mini_batches,
-                micro_batch_size: rl.micro_batch_size,
-                temperature: rl.sampling.temperature,
-            },
+            passes: Passes::new(config.num_iterations, config.num_mini_batches, rl),
         }
     }
 

@@ -87,12 +87,7 @@ impl Rloo {
     pub fn new(config: RlooConfig, rl: &RlConfig) -> Self {
         Self {
             num_generations: rl.num_generations,
-            passes: Passes {
-                epochs: config.num_iterations,
-                num_mini_batches: config.num_mini_batches,
-                micro_batch_size: rl.micro_batch_size,
-                temperature: rl.sampling.temperature,
-            },
+            passes: Passes::new(config.num_iterations, config.num_mini_batches, rl),
             config,
         }
     }

@@ -60,14 +60,16 @@ pub(super) fn old_log_probs(rollouts: &[Rollout]) -> Vec<Vec<f32>> {
 /// Completions as trees for [`Batch::new`](crate::batch::Batch::new): consecutive completions of
 /// one prompt share its encoding. The order of completions stays.
 pub fn trees(rollouts: &[Rollout]) -> Vec<Tree> {
-    let same_prompt = |a: &Rollout, b: &Rollout| {
-        a.completion.prompt_id == b.completion.prompt_id && a.prompt_tokens == b.prompt_tokens
-    };
     let tree = |group: &[Rollout]| Tree {
         prompt: group[0].prompt_tokens.clone(),
         completions: group.iter().map(|rollout| rollout.tokens.clone()).collect(),
     };
     rollouts.chunk_by(same_prompt).map(tree).collect()
+}
+
+/// Whether two rollouts have one prompt.
+pub(super) fn same_prompt(a: &Rollout, b: &Rollout) -> bool {
+    a.completion.prompt_id == b.completion.prompt_id && a.prompt_tokens == b.prompt_tokens
 }
 
 /// A model that writes text: the weights with their tokenizer and prompt template.

@@ -6,20 +6,23 @@
 //! given.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use burn::module::Module;
-use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::optim::GradientsParams;
 use burn::prelude::*;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use super::loss::{Clip, high_clipped, low_clipped, weighted_sum};
+use super::rollout::same_prompt;
 use super::value::padded;
-use super::{Rollout, UpdateStats, trees};
+use super::{RlConfig, Rollout, UpdateStats, trees};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::log_prob::{Scores, gradients};
-use crate::model::{CausalLm, device_of};
+use crate::micro_batch::MicroBatches;
+use crate::model::{Activations, CausalLm, device_of};
 use crate::optim::Learner;
 
 /// How often and in what pieces an update goes through its rollouts.
@@ -29,10 +32,12 @@ pub(super) struct Passes {
     pub(super) epochs: usize,
     /// Optimizer steps of a pass.
     pub(super) num_mini_batches: usize,
-    /// Completions that go through the network at once; `None`: the whole minibatch.
-    pub(super) micro_batch_size: Option<usize>,
+    /// How much goes through the network at once.
+    pieces: MicroBatches,
+    /// What the networks keep for their backward pass.
+    pub(super) activations: Activations,
     /// What the policy's logits are divided by.
-    pub(super) temperature: f32,
+    temperature: f32,
 }
 
 /// Completions that go through a network at once.
@@ -99,7 +104,30 @@ pub(super) fn clip_ratios(
     ]
 }
 
+/// Tokens, padding included, of some of the rollouts: those that follow each other with one prompt
+/// share it, as in [`trees`].
+fn padded_tokens(rollouts: &[Rollout], rows: &[usize]) -> usize {
+    let picked: Vec<&Rollout> = rows.iter().map(|&i| &rollouts[i]).collect();
+    let trees = picked.chunk_by(|a, b| same_prompt(a, b));
+    let len = |group: &[&Rollout]| {
+        let completions: usize = group.iter().map(|rollout| rollout.tokens.len()).sum();
+        group[0].prompt_tokens.len() + completions
+    };
+    trees.clone().count() * trees.map(len).max().unwrap_or(0)
+}
+
 impl Passes {
+    /// `epochs` passes of `num_mini_batches` steps, in the pieces that `rl` names.
+    pub(super) fn new(epochs: usize, num_mini_batches: usize, rl: &RlConfig) -> Self {
+        Self {
+            epochs,
+            num_mini_batches,
+            pieces: rl.micro_batches(),
+            activations: rl.activations(),
+            temperature: rl.sampling.temperature,
+        }
+    }
+
     /// The minibatches of all passes in their order, as sorted indices of the rollouts; their sizes
     /// differ by one at most.
     pub(super) fn mini_batches(&self, n: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
@@ -127,7 +155,8 @@ impl Passes {
     ) -> Result<Vec<MicroBatch>> {
         let device = device_of(model);
         let n_tokens = mini_batch.iter().map(|&i| rollouts[i].tokens.len()).sum();
-        let build = |rows: &[usize]| {
+        let build = |rows: Range<usize>| {
+            let rows = &mini_batch[rows];
             let picked: Vec<Rollout> = rows.iter().map(|&i| rollouts[i].clone()).collect();
             let trees = trees(&picked);
             Ok(MicroBatch {
@@ -137,8 +166,9 @@ impl Passes {
                 n_tokens,
             })
         };
-        let size = self.micro_batch_size.unwrap_or(mini_batch.len()).max(1);
-        mini_batch.chunks(size).map(build).collect()
+        let padded = |rows: Range<usize>| padded_tokens(rollouts, &mini_batch[rows]);
+        let pieces = self.pieces.split(mini_batch.len(), padded);
+        pieces.into_iter().map(build).collect()
     }
 
     /// Goes through the rollouts, one optimizer step per minibatch; the means of what the steps
@@ -168,7 +198,8 @@ impl Passes {
         losses: impl Fn(Scores, &MicroBatch) -> Losses,
     ) -> Result<(Learner<M>, UpdateStats)> {
         step(policy, parts, |model, part| {
-            gradients(model, &part.batch, self.temperature, |scores| {
+            let (batch, temperature) = (&part.batch, self.temperature);
+            gradients(model, batch, temperature, self.activations, |scores| {
                 let Losses { loss, stats } = losses(scores, part);
                 (loss, stats)
             })
@@ -183,19 +214,14 @@ pub(super) fn step<N: Module>(
     parts: &[MicroBatch],
     gradients: impl Fn(&N, &MicroBatch) -> (GradientsParams, Told),
 ) -> Result<(Learner<N>, UpdateStats)> {
-    let mut grads = GradientsAccumulator::new();
-    let mut names = Vec::new();
-    let mut values: Vec<Tensor<1>> = Vec::new();
-    for part in parts {
-        let (found, stats) = gradients(&learner.model, part);
-        grads.accumulate(&learner.model, found);
-        let stats = stats.into_iter().map(|(name, value)| {
-            names.push(name);
-            value.detach()
-        });
-        values.extend(stats);
-    }
-    let (learner, grad_norm) = learner.apply(grads.grads())?;
+    let (learner, grad_norm, stats) = learner.step_over(parts, |model, part| {
+        let (found, stats) = gradients(model, part);
+        let detached = stats
+            .into_iter()
+            .map(|(name, value)| (name, value.detach()));
+        Ok((found, detached.collect::<Told>()))
+    })?;
+    let (names, values): (Vec<_>, Vec<_>) = stats.into_iter().flatten().unzip();
     let mut told: UpdateStats = vec![("grad_norm", grad_norm.into())];
     if !values.is_empty() {
         let values = Tensor::cat(values, 0).try_into_vec_as::<f32>()?;
@@ -239,7 +265,8 @@ mod tests {
         let passes = Passes {
             epochs: 2,
             num_mini_batches: 4,
-            micro_batch_size: None,
+            pieces: MicroBatches::default(),
+            activations: Activations::Kept,
             temperature: 1.0,
         };
         let picked = passes.mini_batches(9, &mut StdRng::seed_from_u64(1));

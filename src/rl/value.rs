@@ -1,7 +1,6 @@
 //! The value model: what reward a completion can still expect, at each of its tokens.
 
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::prelude::*;
 
 use super::update::{Losses, Means, MicroBatch, step};
@@ -9,7 +8,7 @@ use super::{RlConfig, Rollout, trees};
 use crate::batch::{Batch, Tree};
 use crate::error::Result;
 use crate::log_prob::chunks_by_length;
-use crate::model::{CausalLm, ScalarHead, device_of};
+use crate::model::{Activations, CausalLm, ScalarHead, device_of};
 use crate::optim::Learner;
 
 /// Padded tokens in one forward pass without gradients.
@@ -27,17 +26,24 @@ impl<M: CausalLm> ValueModel<M> {
         Self(optim.init(ScalarHead::new(initial), updates))
     }
 
-    /// One optimizer step down the losses of `parts`; what they tell goes into `means`, but for the
+    /// One optimizer step down the losses of the values of `parts`, `[completions, len]`; what they tell goes into `means`, but for the
     /// norm of the gradient, which is the policy's.
     pub(super) fn step(
         self,
         parts: &[MicroBatch],
-        losses: impl Fn(&ScalarHead<M>, &MicroBatch) -> Losses,
+        activations: Activations,
+        losses: impl Fn(Tensor<2>, &MicroBatch) -> Losses,
         means: &mut Means,
     ) -> Result<Self> {
         let gradients = |model: &ScalarHead<M>, part: &MicroBatch| {
-            let Losses { loss, stats } = losses(model, part);
-            (GradientsParams::from_grads(loss.backward(), model), stats)
+            let Batch {
+                input, predictors, ..
+            } = part.batch.clone();
+            model.gradients(input, predictors, activations, |values| {
+                let values = values.reshape(part.batch.targets.dims());
+                let Losses { loss, stats } = losses(values, part);
+                (loss, stats)
+            })
         };
         let (learner, mut told) = step(self.0, parts, gradients)?;
         told.retain(|(name, _)| *name != "grad_norm");
@@ -71,12 +77,6 @@ impl<M: CausalLm> ValueModel<M> {
         }
         Ok(answers.into_iter().flatten().collect())
     }
-}
-
-/// Values of the state before each completion token, `[completions, len]`; recorded for gradients.
-pub(super) fn values<M: CausalLm>(model: &ScalarHead<M>, batch: &Batch) -> Tensor<2> {
-    let values = model.forward(batch.input.clone(), batch.predictors.clone());
-    values.reshape(batch.targets.dims())
 }
 
 /// Puts one row per completion into a padded tensor `[completions, len]` beside the mask of

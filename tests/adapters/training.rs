@@ -4,8 +4,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
-use rlaif::log_prob::token_log_probs;
-use rlaif::model::{self, LoraConfig};
+use rlaif::log_prob::gradients;
+use rlaif::model::{self, Activations, LoraConfig};
 use rlaif::optim::{Learner, OptimConfig};
 use serde_json::json;
 
@@ -96,9 +96,13 @@ fn train(model: Transformer, steps: usize) -> (Transformer, Vec<f32>) {
     let batch = Batch::new(&[tree], 64, 64, &device).unwrap();
     let mut losses = Vec::new();
     for _ in 0..steps {
-        let loss = token_log_probs(&learner.model, &batch, 1.0).sum().neg();
-        losses.push(loss.clone().into_scalar());
-        learner = learner.step(loss).unwrap().0;
+        let model = &learner.model;
+        let (grads, loss) = gradients(model, &batch, 1.0, Activations::Kept, |scores| {
+            let loss = scores.log_probs.sum().neg();
+            (loss.clone(), loss.into_scalar::<f32>())
+        });
+        losses.push(loss);
+        learner = learner.apply(grads).unwrap().0;
     }
     (learner.model.valid(), losses)
 }

@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
 use rlaif::generate::{SamplingConfig, generate};
 use rlaif::log_prob::{gradients, token_log_probs};
-use rlaif::model::{self, CausalLm};
+use rlaif::model::{self, Activations, CausalLm};
 
 use super::*;
 
@@ -111,7 +111,9 @@ fn every_parameter_learns() {
         };
         let batch = Batch::new(&[tree], model.vocab_size(), model.max_len(), &device).unwrap();
         let loss = |log_probs: Tensor<2>| log_probs.sum().neg();
-        let (grads, ()) = gradients(&model, &batch, 1.0, |x| (loss(x.log_probs), ()));
+        let (grads, ()) = gradients(&model, &batch, 1.0, Activations::Kept, |x| {
+            (loss(x.log_probs), ())
+        });
         let (good, all) = (0, 0);
         let mut gradients = Gradients {
             grads: &grads,

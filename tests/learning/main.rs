@@ -88,6 +88,8 @@ fn config(algorithm: AlgorithmConfig) -> RlConfig {
             ..Default::default()
         },
         micro_batch_size: None,
+        micro_batch_tokens: None,
+        gradient_checkpointing: false,
         kl_coef: (!has_beta).then_some(0.02),
         adaptive_kl: None,
         health: HealthConfig::default(),

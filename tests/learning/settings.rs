@@ -138,7 +138,8 @@ fn sampler_and_trainer_agree() {
     }
 }
 
-/// Gradients of micro-batches add up to that of the whole batch, groups torn apart or not.
+/// Gradients of micro-batches add up to that of the whole batch, groups torn apart or not,
+/// activations kept or computed again.
 #[test]
 fn micro_batches_change_nothing() {
     let grpo = |loss_type| {
@@ -163,16 +164,23 @@ fn micro_batches_change_nothing() {
         let mut config = config(algorithm);
         config.steps = 1;
         let whole = learn(&config).remove(0);
-        config.micro_batch_size = Some(5);
-        let parts = learn(&config).remove(0);
-        let timed = |name: &str| name.starts_with("time/");
-        for name in whole.values.keys().filter(|name| !timed(name)) {
-            let (whole, parts) = (value(&whole, name), value(&parts, name));
-            let kind = &config.algorithm;
-            assert!(
-                (whole - parts).abs() < 1e-5,
-                "{kind:?}, {name}: {whole} and {parts}"
-            );
+        for (size, tokens, gradient_checkpointing) in [
+            (Some(1), None, false),
+            (Some(5), None, true),
+            (None, Some(40), false),
+        ] {
+            (config.micro_batch_size, config.micro_batch_tokens) = (size, tokens);
+            config.gradient_checkpointing = gradient_checkpointing;
+            let parts = learn(&config).remove(0);
+            let timed = |name: &str| name.starts_with("time/");
+            for name in whole.values.keys().filter(|name| !timed(name)) {
+                let (whole, parts) = (value(&whole, name), value(&parts, name));
+                let kind = &config.algorithm;
+                assert!(
+                    (whole - parts).abs() < 1e-5,
+                    "{kind:?}, {size:?}, {tokens:?}, {name}: {whole} and {parts}"
+                );
+            }
         }
     }
 }

@@ -1,0 +1,113 @@
+//! Supervised fine-tuning and reward models, on models of random weights and a dozen short texts.
+#![cfg(feature = "flex")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+
+use burn::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rlaif::config::{PolicyConfig, RewardConfig, SftConfig};
+use rlaif::model::{LlamaConfig, Transformer, randomize};
+use rlaif::record::{Demonstration, Preference, read_jsonl};
+use rlaif::run::{Metric, RunDir};
+use rlaif::tokenizer::Tokenizer;
+use rlaif::{reward, sft};
+
+const FOLDER: &str = "models/labeler-xs";
+
+const ANSWERS: [&str; 8] = [
+    "yes",
+    "no, I never was",
+    "my dog ate it",
+    "I",
+    "a week in the mountains with my sister",
+    "ask him",
+    "not yet, but soon",
+    "work",
+];
+
+fn tokenizer() -> Tokenizer {
+    Tokenizer::load(Path::new(FOLDER)).unwrap()
+}
+
+fn model(tokenizer: &Tokenizer) -> Transformer {
+    let shape = LlamaConfig::small(tokenizer.vocab_size(), 16, 2, 2, 64);
+    randomize(shape.init(&Device::flex()), &mut StdRng::seed_from_u64(5))
+}
+
+fn policy() -> PolicyConfig {
+    read(&format!(
+        "model = \"{FOLDER}\"\nprompt_template = \"{{prompt}}\\n\""
+    ))
+}
+
+fn read<T: serde::de::DeserializeOwned>(text: &str) -> T {
+    toml::from_str(text).unwrap()
+}
+
+/// Fine-tunes with the settings of `text`; the rows of the log.
+fn fine_tune(text: &str) -> Vec<Metric> {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::create(folder.path()).unwrap();
+    let tokenizer = tokenizer();
+    let row = |answer: &&str| Demonstration::new(answer.to_string(), "what?", *answer);
+    let rows: Vec<Demonstration> = ANSWERS.iter().map(row).collect();
+    let config: SftConfig = read(text);
+    let start = (model(&tokenizer), &tokenizer);
+    let mut metrics = run.metrics().unwrap();
+    sft::train(&config, &policy(), start, &rows, &mut metrics, 1).unwrap();
+    read_jsonl(run.path("metrics.jsonl")).unwrap()
+}
+
+/// Trains a reward model with the settings of `text`; the rows of the log.
+fn train_reward(text: &str) -> Vec<Metric> {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::create(folder.path()).unwrap();
+    let tokenizer = tokenizer();
+    let row = |pair: &[&str]| -> Preference {
+        let json = serde_json::json!({
+            "prompt": "what?", "chosen": pair[0], "rejected": pair[1], "p_chosen": 0.75,
+        });
+        serde_json::from_value(json).unwrap()
+    };
+    let rows: Vec<Preference> = ANSWERS.windows(2).map(row).collect();
+    let config: RewardConfig = read(text);
+    let start = (model(&tokenizer), &tokenizer);
+    let mut metrics = run.metrics().unwrap();
+    reward::train(&config, &policy(), start, &rows, &mut metrics, 1).unwrap();
+    read_jsonl(run.path("metrics.jsonl")).unwrap()
+}
+
+/// A step over pieces is the step over the whole, for all that the log tells.
+#[track_caller]
+fn check_pieces(train: impl Fn(&str) -> Vec<Metric>, settings: &str) {
+    let whole = train(settings);
+    for pieces in [
+        "micro_batch_size = 1",
+        "micro_batch_size = 3\ngradient_checkpointing = true",
+        "micro_batch_tokens = 40",
+        "micro_batch_size = 2\nmicro_batch_tokens = 30",
+    ] {
+        let parts = train(&format!("{settings}\n{pieces}"));
+        assert_eq!(whole.len(), parts.len());
+        for (whole, part) in whole.iter().zip(&parts) {
+            for (name, expected) in &whole.values {
+                let (expected, found) = (expected.unwrap(), part.values[name].unwrap());
+                let near = (found - expected).abs() < 1e-5 * expected.abs().max(1.0);
+                assert!(near, "{pieces}, {name}: {found}, expected {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn pieces_of_a_batch_fine_tune_like_the_whole() {
+    check_pieces(fine_tune, "batch_size = 8\nnum_train_epochs = 2");
+}
+
+#[test]
+fn pieces_of_a_batch_train_a_reward_model_like_the_whole() {
+    let settings = "batch_size = 6\nnum_train_epochs = 2\nholdout = 0.0";
+    check_pieces(train_reward, settings);
+}

@@ -14,6 +14,7 @@ use crate::generate::SamplingConfig;
 use crate::micro_batch::MicroBatches;
 use crate::model::LoraConfig;
 use crate::optim::OptimConfig;
+pub use crate::reward::RewardConfig;
 use crate::rl::RlConfig;
 
 /// A whole run.
@@ -165,44 +166,6 @@ pub enum LabelerConfig {
     Oracle,
 }
 
-/// Reward model training. Names as in TRL's `RewardConfig`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RewardConfig {
-    /// Pairs per step (the paper: 128 for summarization).
-    pub batch_size: usize,
-    /// Pairs that go through the network at once; all of a step when absent. Changes memory and speed,
-    /// not the numbers.
-    pub micro_batch_size: Option<usize>,
-    /// Tokens, padding included, that go through the network at once; no bound when absent.
-    pub micro_batch_tokens: Option<usize>,
-    /// Keeps only the input of each block for the backward pass and computes the rest again.
-    #[serde(default)]
-    pub gradient_checkpointing: bool,
-    /// Passes over the pairs (the paper: 2 to 3).
-    #[serde(default = "one")]
-    pub num_train_epochs: usize,
-    /// Share of the pairs that is held out to measure the accuracy.
-    #[serde(default = "default_holdout")]
-    pub holdout: f64,
-    /// Optimizer.
-    #[serde(default)]
-    pub optim: OptimConfig,
-}
-
-fn default_holdout() -> f64 {
-    0.1
-}
-
-impl RewardConfig {
-    pub(crate) fn micro_batches(&self) -> MicroBatches {
-        MicroBatches {
-            size: self.micro_batch_size,
-            tokens: self.micro_batch_tokens,
-        }
-    }
-}
-
 /// Evaluation on held-out prompts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -267,17 +230,7 @@ impl Config {
         }
         at_least("sample.num_generations", self.sample.num_generations, 2)?;
         self.sample.sampling.validate("sample.sampling")?;
-        at_least("reward.batch_size", self.reward.batch_size, 1)?;
-        at_least("reward.num_train_epochs", self.reward.num_train_epochs, 1)?;
-        if !(0.0..1.0).contains(&self.reward.holdout) {
-            return Err(Error::field(
-                "reward.holdout",
-                self.reward.holdout,
-                "a number in [0, 1)",
-            ));
-        }
-        self.reward.micro_batches().validate("reward")?;
-        self.reward.optim.validate("reward.optim")?;
+        self.reward.validate()?;
         self.rl.validate()?;
         at_least("eval.judges", self.eval.judges.len(), 1)?;
         self.eval.sampling.validate("eval.sampling")

@@ -54,6 +54,7 @@ pub mod sample;
 mod seed;
 pub mod sft;
 pub mod tokenizer;
+pub mod validation;
 pub mod world;
 
 pub use error::{Error, Result};

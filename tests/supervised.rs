@@ -111,3 +111,30 @@ fn pieces_of_a_batch_train_a_reward_model_like_the_whole() {
     let settings = "batch_size = 6\nnum_train_epochs = 2\nholdout = 0.0";
     check_pieces(train_reward, settings);
 }
+
+/// The validation is in the log under TRL's names, and ends a training that gets no better.
+#[test]
+fn a_reward_model_stops_early() {
+    let settings = "batch_size = 2\nnum_train_epochs = 30\nholdout = 0.3\n\
+        optim = { learning_rate = 0.1, lr_scheduler_type = \"constant\" }\n";
+    let validation = "validation = { eval_steps = 1, early_stopping_patience = 2 }";
+    let rows = train_reward(&format!("{settings}{validation}"));
+    let loss = |row: &Metric| row.values["eval_loss"].unwrap();
+    assert!(rows.len() < 90, "{} steps", rows.len());
+    let n = rows.len();
+    let best = rows[..n - 2].iter().map(loss).fold(f64::INFINITY, f64::min);
+    assert!(rows[n - 2..].iter().all(|row| loss(row) >= best));
+    for name in [
+        "num_tokens",
+        "accuracy",
+        "min_reward",
+        "mean_reward",
+        "max_reward",
+        "margin",
+        "eval_accuracy",
+        "eval_margin",
+        "eval_mean_reward",
+    ] {
+        assert!(rows[0].values.contains_key(name), "{name}");
+    }
+}

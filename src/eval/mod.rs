@@ -1,5 +1,6 @@
 //! Stage 5: policies are compared on held-out prompts, by any labeler, both orders.
 
+pub mod calibration;
 pub mod stats;
 
 use std::collections::BTreeMap;

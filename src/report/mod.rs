@@ -58,14 +58,25 @@ fn render(page: Value) -> std::result::Result<String, minijinja::Error> {
     environment.render_named_str("page.html", PAGE, page)
 }
 
+/// What the evaluation wrote, with what the reward model's training did unless it is in there.
 fn summary(run: &RunDir) -> Result<serde_json::Value> {
-    for name in ["summary.json", "eval.json"] {
-        if let Some(text) = text(run, name)? {
-            return serde_json::from_str(&text)
-                .map_err(|source| Error::file(run.path(name), source.to_string()));
-        }
+    let mut summary = json(run, "summary.json")?;
+    if summary.is_null() {
+        summary = json(run, "eval.json")?;
     }
-    Ok(serde_json::Value::Null)
+    let takes_keys = summary.is_null() || summary.is_object();
+    if takes_keys && summary["reward_model"].is_null() {
+        summary["reward_model"] = json(run, "reward.json")?;
+    }
+    Ok(summary)
+}
+
+/// A file's JSON, `null` when there is no such file.
+fn json(run: &RunDir, name: &str) -> Result<serde_json::Value> {
+    let Some(text) = text(run, name)? else {
+        return Ok(serde_json::Value::Null);
+    };
+    serde_json::from_str(&text).map_err(|source| Error::file(run.path(name), source.to_string()))
 }
 
 /// A file's text, `None` when there is no such file.

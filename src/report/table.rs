@@ -169,12 +169,32 @@ fn labelers(labelers: &Value) -> Table {
 }
 
 fn reward_model(model: &Value) -> Table {
-    let rows = if model["accuracy"].is_number() {
+    let mut rows = Vec::new();
+    if model["accuracy"].is_number() {
         let accuracy = rate(&model["accuracy"], &model["ci"], &Value::Null);
-        vec![vec!["accuracy".into(), accuracy]]
-    } else {
-        Vec::new()
-    };
+        rows.push(vec!["accuracy".to_string(), accuracy]);
+    }
+    let numbers = [
+        ("longer_chosen", "of one that knows only lengths"),
+        ("length_correlation", "correlation with length"),
+        ("ece", "calibration error"),
+    ];
+    for (key, name) in numbers {
+        let value = &model[key];
+        let cell = match key {
+            "longer_chosen" => rate(value, &Value::Null, &Value::Null),
+            _ => quantity("", value),
+        };
+        rows.extend(value.is_number().then(|| vec![name.to_string(), cell]));
+    }
+    for bin in model["reliability"].as_array().into_iter().flatten() {
+        let percent = |key: &str| rate(&bin[key], &Value::Null, &Value::Null);
+        let name = format!("right where it says {}", percent("confidence"));
+        rows.push(vec![
+            name,
+            format!("{} of {}", percent("accuracy"), bin["n"]),
+        ]);
+    }
     Table {
         caption: "Reward model, on pairs it was not trained on [95% interval]".into(),
         note: String::new(),
@@ -296,7 +316,9 @@ mod tests {
             },
             "labeler": {"m": {"alignment": 0.8, "ci": [0.75, 0.85], "same_position": 0.1,
                 "policy_alignment": 0.7, "policy_ci": [0.6, 0.8]}},
-            "reward_model": {"accuracy": 0.775, "ci": [0.7, 0.8]},
+            "reward_model": {"accuracy": 0.775, "ci": [0.7, 0.8], "longer_chosen": 0.5,
+                "length_correlation": null, "ece": 0.0625,
+                "reliability": [{"confidence": 0.6, "accuracy": 0.5, "n": 8}]},
             "seconds": {"total": 100.25, "sft": 40.0, "aaa": 1},
             "tokens_per_second": {"generate": 1500.0},
             "peak_memory_mb": 512.0,
@@ -322,8 +344,11 @@ m        80.0% [75.0, 85.0]          10.0%     70.0% [60.0, 80.0]  PaLM 2 L     
 Paper: the labeler of the same rank by size, Tables 3 and 4, summarization: other models and data.
 
 Reward model, on pairs it was not trained on [95% interval]
-quantity               value
-accuracy  77.5% [70.0, 80.0]
+quantity                                     value
+accuracy                        77.5% [70.0, 80.0]
+of one that knows only lengths               50.0%
+calibration error                            0.062
+right where it says 60.0%               50.0% of 8
 
 Time and memory
 stage                      value

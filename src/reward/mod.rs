@@ -2,13 +2,17 @@
 //! is what the policy optimisation asks, be it that model ([`ModelReward`]), the labeler itself
 //! ([`DirectReward`]) or a user's own code.
 
+mod config;
 mod direct;
 mod model;
+mod objective;
 mod train;
 
+pub use config::RewardConfig;
 pub use direct::DirectReward;
 pub use model::ModelReward;
-pub use train::{RewardReport, train};
+pub use objective::RewardReport;
+pub use train::train;
 
 use crate::error::Result;
 use crate::record::Completion;

@@ -3,35 +3,24 @@
 
 use burn::prelude::*;
 use rand::seq::SliceRandom;
-use serde::Serialize;
 
-use super::model::{raw_rewards, tree};
+use super::RewardConfig;
+use super::model::raw_rewards;
+use super::objective::{Pair, RewardReport, pair_loss, statistics};
 use crate::batch::{Batch, Tree};
-use crate::config::{PolicyConfig, RewardConfig};
+use crate::config::PolicyConfig;
 use crate::error::{Error, Result};
-use crate::eval::stats::{Interval, wilson};
 use crate::model::{Activations, CausalLm, ScalarHead, device_of};
+use crate::optim::Learner;
 use crate::progress::Progress;
 use crate::record::Preference;
-use crate::rl::loss::soft_bradley_terry;
 use crate::run::MetricsLog;
 use crate::seed::rng_for;
 use crate::tokenizer::Tokenizer;
+use crate::validation::Validation;
 
-/// How good a reward model came out.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RewardReport {
-    /// Share of held-out pairs whose chosen completion has the higher reward.
-    pub accuracy: f64,
-    /// 95% interval of it.
-    pub ci: Interval,
-    /// Held-out pairs.
-    pub n: usize,
-    /// Mean reward on the training texts, before normalisation.
-    pub mean: f32,
-    /// Its standard deviation.
-    pub std: f32,
-}
+/// Names and values for the log.
+type Told = Vec<(&'static str, f64)>;
 
 /// Trains a reward model from `backbone`; the share `config.holdout` of the pairs is kept to
 /// measure it.
@@ -47,18 +36,63 @@ pub fn train<M: CausalLm>(
     metrics: &mut MetricsLog,
     seed: u64,
 ) -> Result<(ScalarHead<M>, RewardReport)> {
-    let pair = |row: &Preference| {
-        Ok((
-            tree(
-                tokenizer,
-                policy,
-                &row.prompt,
-                &[row.chosen.clone(), row.rejected.clone()],
-            )?,
-            row.p_chosen,
-        ))
-    };
-    let mut pairs: Vec<(Tree, f32)> = preferences.iter().map(pair).collect::<Result<_>>()?;
+    let pair = |row: &Preference| Pair::new(row, policy, tokenizer, config);
+    let pairs: Vec<Pair> = preferences.iter().map(pair).collect::<Result<_>>()?;
+    let (mut pairs, held) = held_out(fitting(pairs, config), config, seed)?;
+    let total = pairs.len().div_ceil(config.batch_size) * config.num_train_epochs;
+    let mut learner = config.optim.init(ScalarHead::new(backbone), total);
+    let mut progress = Progress::new("reward", total as u64, "steps");
+    let mut validation = Validation::new(config.validation);
+    let mut n_tokens = 0;
+    'training: for epoch in 0..config.num_train_epochs {
+        pairs.shuffle(&mut rng_for(seed, "reward", epoch as u64));
+        for chunk in pairs.chunks(config.batch_size) {
+            n_tokens += chunk.iter().map(|pair| pair.tree.len()).sum::<usize>();
+            let learning_rate = learner.learning_rate();
+            let (next, mut told) = step(learner, chunk, config)?;
+            learner = next;
+            told.extend([
+                ("learning_rate", learning_rate),
+                ("num_tokens", n_tokens as f64),
+            ]);
+            let mut stop = false;
+            if validation.is_due(learner.steps(), total) {
+                let model = learner.model.valid();
+                let (loss, rows) = measure(&model, &held, config)?;
+                told.extend(rows);
+                stop = validation.observe(loss, || model);
+            }
+            progress.message(format!("loss {:.3}, accuracy {:.2}", told[0].1, told[1].1));
+            metrics.write("reward", learner.steps(), &told)?;
+            progress.inc(1);
+            if stop {
+                break 'training;
+            }
+        }
+    }
+    let model = validation.finish(learner.model.valid());
+    finish(model, &pairs, &held, config)
+}
+
+/// The pairs that are no longer than `max_length`.
+fn fitting(mut pairs: Vec<Pair>, config: &RewardConfig) -> Vec<Pair> {
+    let n = pairs.len();
+    if let Some(max_length) = config.max_length {
+        pairs.retain(|pair| pair.len() <= max_length);
+    }
+    if pairs.len() < n {
+        let left_out = n - pairs.len();
+        tracing::warn!("{left_out} of {n} pairs are longer than `reward.max_length`: left out");
+    }
+    pairs
+}
+
+/// The pairs to train on, and those to measure on.
+fn held_out(
+    mut pairs: Vec<Pair>,
+    config: &RewardConfig,
+    seed: u64,
+) -> Result<(Vec<Pair>, Vec<Pair>)> {
     pairs.shuffle(&mut rng_for(seed, "reward-holdout", 0));
     let n_held = (pairs.len() as f64 * config.holdout).round() as usize;
     let held = pairs.split_off(pairs.len() - n_held);
@@ -67,98 +101,82 @@ pub fn train<M: CausalLm>(
             "there are no preferences to train a reward model on".into(),
         ));
     }
-
-    let total = pairs.len().div_ceil(config.batch_size) * config.num_train_epochs;
-    let device = device_of(&backbone).autodiff();
-    let (vocab, max_len) = (backbone.vocab_size(), backbone.max_len());
-    let activations = Activations::of(config.gradient_checkpointing);
-    let mut learner = config.optim.init(ScalarHead::new(backbone), total);
-    let mut progress = Progress::new("reward", total as u64, "steps");
-    for epoch in 0..config.num_train_epochs {
-        pairs.shuffle(&mut rng_for(seed, "reward", epoch as u64));
-        for chunk in pairs.chunks(config.batch_size) {
-            let (trees, labels): (Vec<Tree>, Vec<f32>) = chunk.iter().cloned().unzip();
-            let pieces = config.micro_batches().split_trees(&trees);
-            let learning_rate = learner.learning_rate();
-            let (next, grad_norm, told) = learner.step_over(pieces, |model, piece| {
-                let batch = Batch::new(&trees[piece.clone()], vocab, max_len, &device)?;
-                let (input, last) = (batch.input, batch.last);
-                let share = piece.len() as f32 / trees.len() as f32;
-                Ok(model.gradients(input, last, activations, |rewards| {
-                    pair_loss(rewards, &labels[piece], share)
-                }))
-            })?;
-            learner = next;
-            let told = Tensor::cat(told, 0).sum_dim(0).try_into_vec_as::<f32>()?;
-            let values = [
-                ("loss", f64::from(told[0])),
-                ("accuracy", told[1].into()),
-                ("margin", told[2].into()),
-                ("mean_reward", told[3].into()),
-                ("grad_norm", grad_norm.into()),
-                ("learning_rate", learning_rate),
-            ];
-            metrics.write("reward", learner.steps(), &values)?;
-            progress.message(format!("loss {:.3}, accuracy {:.2}", told[0], told[1]));
-            progress.inc(1);
-        }
-    }
-    finish(learner.model.valid(), &pairs, &held)
+    Ok((pairs, held))
 }
 
-/// The loss of a `share` of a batch, and to be told: loss, accuracy, margin, mean reward, `[1, 4]`.
-/// `rewards` lists chosen, rejected, chosen, ...
-fn pair_loss(rewards: Tensor<1>, labels: &[f32], share: f32) -> (Tensor<1>, Tensor<2>) {
-    let n = labels.len();
-    let rewards = rewards.reshape([n, 2]);
-    let chosen = rewards.clone().slice(s![.., 0..1]).squeeze_dim::<1>(1);
-    let rejected = rewards.clone().slice(s![.., 1..2]).squeeze_dim::<1>(1);
-    let p_chosen = Tensor::<1>::from_data(labels, &rewards.device());
-    let margin = (chosen.clone() - rejected.clone()).detach();
-    let loss = soft_bradley_terry(chosen, rejected, p_chosen) * share;
-    let accuracy = margin.clone().greater_scalar(0.0).float().mean();
-    let told = vec![
-        loss.clone().detach(),
-        accuracy * share,
-        margin.mean() * share,
-        rewards.detach().mean() * share,
+/// One step on a batch, in pieces, and what it has to tell: the loss first, then the accuracy.
+fn step<M: CausalLm>(
+    learner: Learner<ScalarHead<M>>,
+    pairs: &[Pair],
+    config: &RewardConfig,
+) -> Result<(Learner<ScalarHead<M>>, Told)> {
+    let trees = trees(pairs);
+    let pieces = config.micro_batches().split_trees(&trees);
+    let activations = Activations::of(config.gradient_checkpointing);
+    let device = device_of(&learner.model);
+    let (learner, grad_norm, told) = learner.step_over(pieces, |model, piece| {
+        let (vocab, max_len) = (model.backbone.vocab_size(), model.backbone.max_len());
+        let batch = Batch::new(&trees[piece.clone()], vocab, max_len, &device)?;
+        let share = piece.len() as f32 / pairs.len() as f32;
+        let loss = |rewards: Tensor<1>| {
+            let loss = pair_loss(rewards.clone(), &pairs[piece], config) * share;
+            (loss.clone(), (loss.detach(), rewards.detach()))
+        };
+        Ok(model.gradients(batch.input, batch.last, activations, loss))
+    })?;
+    let (losses, rewards): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+    let read = |parts| Tensor::cat(parts, 0).try_into_vec_as::<f32>();
+    let loss: f32 = read(losses)?.iter().sum();
+    let mut told = vec![("loss", f64::from(loss))];
+    told.extend(statistics(&read(rewards)?));
+    told.push(("grad_norm", grad_norm.into()));
+    Ok((learner, told))
+}
+
+fn trees(pairs: &[Pair]) -> Vec<Tree> {
+    pairs.iter().map(|pair| pair.tree.clone()).collect()
+}
+
+/// The loss on held-out pairs, and what there is to tell of them.
+fn measure<M: CausalLm>(
+    model: &ScalarHead<M>,
+    held: &[Pair],
+    config: &RewardConfig,
+) -> Result<(f64, Told)> {
+    let rewards = raw_rewards(model, &trees(held))?;
+    let values = Tensor::<1>::from_data(rewards.as_slice(), &device_of(model));
+    let loss: f64 = pair_loss(values, held, config)
+        .try_into_scalar::<f32>()?
+        .into();
+    let names = [
+        "eval_accuracy",
+        "eval_margin",
+        "eval_min_reward",
+        "eval_mean_reward",
+        "eval_max_reward",
     ];
-    (loss, Tensor::cat(told, 0).unsqueeze())
+    let values = statistics(&rewards).map(|(_, value)| value);
+    let mut told = vec![("eval_loss", loss)];
+    told.extend(names.into_iter().zip(values));
+    Ok((loss, told))
 }
 
 /// Measures the model on the pairs held out, and its mean and deviation on the others.
 fn finish<M: CausalLm>(
     mut model: ScalarHead<M>,
-    pairs: &[(Tree, f32)],
-    held: &[(Tree, f32)],
+    pairs: &[Pair],
+    held: &[Pair],
+    config: &RewardConfig,
 ) -> Result<(ScalarHead<M>, RewardReport)> {
-    let trees = |pairs: &[(Tree, f32)]| {
-        pairs
-            .iter()
-            .map(|(tree, _)| tree.clone())
-            .collect::<Vec<_>>()
-    };
     let rewards = raw_rewards(&model, &trees(pairs))?;
     let mean = rewards.iter().sum::<f32>() / rewards.len() as f32;
     let variance = rewards.iter().map(|r| (r - mean).powi(2)).sum::<f32>() / rewards.len() as f32;
     // A model that gives one reward to all texts is left as it is.
     let std = if variance > 0.0 { variance.sqrt() } else { 1.0 };
-    (model.mean, model.std) = (mean, std);
-
+    if config.normalize_rewards {
+        (model.mean, model.std) = (mean, std);
+    }
     let rewards = raw_rewards(&model, &trees(held))?;
-    let points = |pair: &[f32]| match pair[0].total_cmp(&pair[1]) {
-        std::cmp::Ordering::Greater => 1.0,
-        std::cmp::Ordering::Equal => 0.5,
-        std::cmp::Ordering::Less => 0.0,
-    };
-    let right: f64 = rewards.chunks_exact(2).map(points).sum();
-    let n = held.len();
-    let report = RewardReport {
-        accuracy: right / n.max(1) as f64,
-        ci: wilson(right, n),
-        n,
-        mean,
-        std,
-    };
+    let report = RewardReport::new(held, &rewards, (mean, std));
     Ok((model, report))
 }

@@ -20,7 +20,7 @@ pub use policy::{
     Clip, cispo, clipped_surrogate, high_clipped, low_clipped, mean_log_ratio, policy_gradient,
     token_log_ratio, total_log_ratio,
 };
-pub use preference::soft_bradley_terry;
+pub use preference::{centering, soft_bradley_terry};
 pub use value::{clipped_value_loss, value_loss};
 
 /// Log-ratios are held within +-this before `exp`, and pass no gradient beyond it.

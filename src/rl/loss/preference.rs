@@ -26,6 +26,18 @@ pub fn soft_bradley_terry(
     (chosen + rejected).mean().neg()
 }
 
+/// Mean over the batch of `(chosen_rewards + rejected_rewards)^2`: 0 for rewards around 0, which
+/// pairs alone leave open. Eisenstein et al. 2023, arXiv:2312.09244; TRL, `reward_trainer.py`.
+///
+/// # Shapes
+/// - all tensors: `[batch]`
+/// - output: `[1]`
+pub fn centering(chosen_rewards: Tensor<1>, rejected_rewards: Tensor<1>) -> Tensor<1> {
+    let [batch] = chosen_rewards.dims();
+    assert_shape!(rejected_rewards, [batch]);
+    (chosen_rewards + rejected_rewards).square().mean()
+}
+
 #[cfg(test)]
 mod tests {
     use std::f32::consts::LN_2;

@@ -6,7 +6,11 @@
 //! their own, for less work: the two sides of a preference, the samples of a group, the candidate
 //! answers of a labeler.
 
+mod documents;
+
 use burn::prelude::*;
+
+pub use self::documents::Document;
 
 use crate::error::{Error, Result};
 use crate::model::Input;
@@ -32,11 +36,6 @@ impl Tree {
     /// Number of tokens in its row.
     pub fn len(&self) -> usize {
         self.prompt.len() + self.completions.iter().map(Vec::len).sum::<usize>()
-    }
-
-    /// Number of tokens of its completions.
-    pub fn n_targets(&self) -> usize {
-        self.len() - self.prompt.len()
     }
 
     /// Whether it holds no token at all.
@@ -85,24 +84,9 @@ impl Batch {
         for (i, tree) in trees.iter().enumerate() {
             rows.push(tree, i * seq, len);
         }
-        let int = |values: Vec<i32>, shape: [usize; 2]| {
-            Tensor::<2, Int>::from_data(TensorData::new(values, shape), device)
-        };
-        let flat = |values: Vec<i32>| Tensor::<1, Int>::from_data(values.as_slice(), device);
-        let places = rows.places();
-        Ok(Self {
-            input: Input {
-                tokens: int(rows.tokens, [trees.len(), seq]),
-                positions: int(rows.positions, [trees.len(), seq]),
-                hidden_keys: hidden_keys(trees, seq, device),
-            },
-            targets: int(rows.targets, [n, len]),
-            mask: Tensor::from_data(TensorData::new(rows.mask, [n, len]), device),
-            predictors: flat(rows.predictors),
-            places: flat(places),
-            last: flat(rows.last),
-            n_targets: completions.map(Vec::len).sum(),
-        })
+        let mut batch = rows.into_batch([trees.len(), seq], [n, len], device);
+        batch.input.hidden_keys = hidden_keys(trees, seq, device);
+        Ok(batch)
     }
 }
 
@@ -150,9 +134,28 @@ impl Rows {
         }
     }
 
-    fn places(&self) -> Vec<i32> {
-        let counts = (0..).zip(&self.mask).filter(|(_, counts)| **counts > 0.0);
-        counts.map(|(place, _)| place).collect()
+    /// The tensors, with no hidden keys; `inputs` and `outputs` are the shapes of what is read and
+    /// of what is predicted.
+    fn into_batch(self, inputs: [usize; 2], outputs: [usize; 2], device: &Device) -> Batch {
+        let int = |values: Vec<i32>, shape: [usize; 2]| {
+            Tensor::<2, Int>::from_data(TensorData::new(values, shape), device)
+        };
+        let flat = |values: &[i32]| Tensor::<1, Int>::from_data(values, device);
+        let counted = (0..).zip(&self.mask).filter(|(_, counts)| **counts > 0.0);
+        let places: Vec<i32> = counted.map(|(place, _)| place).collect();
+        Batch {
+            input: Input {
+                tokens: int(self.tokens, inputs),
+                positions: int(self.positions, inputs),
+                hidden_keys: None,
+            },
+            targets: int(self.targets, outputs),
+            mask: Tensor::from_data(TensorData::new(self.mask, outputs), device),
+            predictors: flat(&self.predictors),
+            places: flat(&places),
+            last: flat(&self.last),
+            n_targets: places.len(),
+        }
     }
 
     /// Adds a tree whose row starts at `start`, its completions padded to `len`.

@@ -11,11 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::generate::SamplingConfig;
-use crate::micro_batch::MicroBatches;
 use crate::model::LoraConfig;
-use crate::optim::OptimConfig;
 pub use crate::reward::RewardConfig;
 use crate::rl::RlConfig;
+pub use crate::sft::SftConfig;
 
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,41 +98,6 @@ impl PolicyConfig {
     /// The text that the policy reads for a prompt.
     pub fn render(&self, prompt: &str) -> String {
         self.prompt_template.replace("{prompt}", prompt)
-    }
-}
-
-/// Supervised fine-tuning. Names as in TRL's `SFTConfig`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SftConfig {
-    /// Demonstrations per step.
-    pub batch_size: usize,
-    /// Demonstrations that go through the network at once; all of a step when absent. Changes memory and speed,
-    /// not the numbers.
-    pub micro_batch_size: Option<usize>,
-    /// Tokens, padding included, that go through the network at once; no bound when absent.
-    pub micro_batch_tokens: Option<usize>,
-    /// Keeps only the input of each block for the backward pass and computes the rest again.
-    #[serde(default)]
-    pub gradient_checkpointing: bool,
-    /// Passes over the demonstrations.
-    #[serde(default = "one")]
-    pub num_train_epochs: usize,
-    /// Optimizer.
-    #[serde(default)]
-    pub optim: OptimConfig,
-}
-
-fn one() -> usize {
-    1
-}
-
-impl SftConfig {
-    pub(crate) fn micro_batches(&self) -> MicroBatches {
-        MicroBatches {
-            size: self.micro_batch_size,
-            tokens: self.micro_batch_tokens,
-        }
     }
 }
 
@@ -223,10 +187,7 @@ impl Config {
             lora.validate("policy.lora")?;
         }
         if let Some(sft) = &self.sft {
-            at_least("sft.batch_size", sft.batch_size, 1)?;
-            at_least("sft.num_train_epochs", sft.num_train_epochs, 1)?;
-            sft.micro_batches().validate("sft")?;
-            sft.optim.validate("sft.optim")?;
+            sft.validate()?;
         }
         at_least("sample.num_generations", self.sample.num_generations, 2)?;
         self.sample.sampling.validate("sample.sampling")?;

@@ -1,25 +1,44 @@
-//! Stage 0: supervised fine-tuning on demonstrations. The loss counts completion tokens only.
+//! Stage 0: supervised fine-tuning on demonstrations: completions, conversations or whole texts.
+
+mod config;
+mod packing;
+mod text;
 
 use std::time::Instant;
 
 use burn::prelude::*;
 use rand::seq::SliceRandom;
 
-use crate::batch::{Batch, Tree};
-use crate::config::{PolicyConfig, SftConfig};
+pub use self::config::SftConfig;
+pub use self::text::PackingStrategy;
+use crate::batch::{Batch, Document};
+use crate::config::PolicyConfig;
 use crate::error::{Error, Result};
-use crate::log_prob::gradients;
+use crate::log_prob::{Scores, gradients, scores};
+use crate::micro_batch::MicroBatches;
 use crate::model::{Activations, CausalLm, device_of};
 use crate::optim::Learner;
 use crate::progress::Progress;
-use crate::record::{Demonstration, Form};
+use crate::record::Demonstration;
 use crate::rl::loss::weighted_sum;
 use crate::run::MetricsLog;
 use crate::seed::rng_for;
 use crate::tokenizer::Tokenizer;
+use crate::validation::Validation;
 
-/// Fine-tunes `model` to continue each prompt, as the template renders it, with its completion and
-/// an end-of-text token.
+/// Padded tokens in one forward pass without gradients.
+const MAX_TOKENS: usize = 16_384;
+
+/// Documents that share a row.
+type Row = Vec<Document>;
+
+/// Fine-tunes `model` on demonstrations.
+///
+/// Of prompt and completion, the prompt as the template renders it and an end-of-text token behind,
+/// the completion counts in the loss; of conversations and texts all tokens do, unless `config`
+/// says otherwise. The loss is the mean over the tokens that count. The log has TRL's names:
+/// `mean_token_accuracy` is the share of these tokens that the model thought likeliest, `entropy`
+/// the mean over them.
 ///
 /// Returns the model without gradients, and the training tokens per second.
 ///
@@ -30,88 +49,146 @@ pub fn train<M: CausalLm>(
     config: &SftConfig,
     policy: &PolicyConfig,
     (model, tokenizer): (M, &Tokenizer),
-    rows: &[Demonstration],
+    demonstrations: &[Demonstration],
     metrics: &mut MetricsLog,
     seed: u64,
 ) -> Result<(M, f64)> {
-    if rows.is_empty() {
-        return Err(Error::Usage(
-            "there are no demonstrations to fine-tune on".into(),
-        ));
-    }
-    let tree = |row: &Demonstration| match &row.form {
-        Form::PromptCompletion { prompt, completion } => Ok(Tree::single(
-            policy.encode_prompt(tokenizer, prompt)?,
-            policy.encode_completion(tokenizer, prompt, completion)?,
-        )),
-        Form::Messages(_) | Form::Text(_) => Err(Error::Usage(format!(
-            "demonstration `{}` has no `prompt` and `completion`: fine-tuning on whole texts is \
-            not implemented",
-            row.id
-        ))),
-    };
-    let trees: Vec<Tree> = rows.iter().map(tree).collect::<Result<_>>()?;
-    let steps_per_epoch = trees.len().div_ceil(config.batch_size);
-    let total = steps_per_epoch * config.num_train_epochs;
+    let rows = text::rows(demonstrations, config, (policy, tokenizer), model.max_len())?;
+    let (rows, held) = held_out(rows, config, seed)?;
+    let total = rows.len().div_ceil(config.batch_size) * config.num_train_epochs;
     let mut learner = config.optim.init(model, total);
     let mut progress = Progress::new("sft", total as u64, "steps");
+    let mut validation = Validation::new(config.validation);
     let (started, mut n_tokens) = (Instant::now(), 0);
-    for epoch in 0..config.num_train_epochs {
-        let mut order: Vec<usize> = (0..trees.len()).collect();
+    'training: for epoch in 0..config.num_train_epochs {
+        let mut order: Vec<usize> = (0..rows.len()).collect();
         order.shuffle(&mut rng_for(seed, "sft", epoch as u64));
         for picked in order.chunks(config.batch_size) {
-            let picked: Vec<Tree> = picked.iter().map(|&i| trees[i].clone()).collect();
-            n_tokens += picked.iter().map(Tree::len).sum::<usize>();
+            let picked: Vec<Row> = picked.iter().map(|&i| rows[i].clone()).collect();
+            n_tokens += picked.iter().map(n_tokens_of).sum::<usize>();
             let learning_rate = learner.learning_rate();
-            let (next, grad_norm, told) = step(learner, picked, config)?;
+            let (next, grad_norm, means) = step(learner, picked, config)?;
             learner = next;
-            let values = [
-                ("loss", f64::from(told[0])),
-                ("entropy", told[1].into()),
-                ("mean_token_accuracy", told[2].into()),
+            let mut told = vec![
+                ("loss", f64::from(means[0])),
+                ("entropy", means[1].into()),
+                ("mean_token_accuracy", means[2].into()),
                 ("grad_norm", grad_norm.into()),
                 ("learning_rate", learning_rate),
                 ("num_tokens", n_tokens as f64),
             ];
-            metrics.write("sft", learner.steps(), &values)?;
-            progress.message(format!("loss {:.3}", told[0]));
+            let mut stop = false;
+            if validation.is_due(learner.steps(), total) {
+                let model = learner.model.valid();
+                let means = measure(&model, &held)?;
+                let names = ["eval_loss", "eval_entropy", "eval_mean_token_accuracy"];
+                told.extend(names.into_iter().zip(means));
+                stop = validation.observe(means[0], || model);
+            }
+            metrics.write("sft", learner.steps(), &told)?;
+            progress.message(format!("loss {:.3}", means[0]));
             progress.inc(1);
+            if stop {
+                break 'training;
+            }
         }
     }
     Ok((
-        learner.model.valid(),
+        validation.finish(learner.model.valid()),
         n_tokens as f64 / started.elapsed().as_secs_f64(),
     ))
+}
+
+/// The rows to train on, and those to measure on.
+fn held_out(mut rows: Vec<Row>, config: &SftConfig, seed: u64) -> Result<(Vec<Row>, Vec<Row>)> {
+    if config.holdout == 0.0 {
+        return Ok((rows, Vec::new()));
+    }
+    rows.shuffle(&mut rng_for(seed, "sft-holdout", 0));
+    let n_held = ((rows.len() as f64 * config.holdout).round() as usize).max(1);
+    if n_held >= rows.len() {
+        let expected = format!(
+            "a share that leaves some of {} rows to train on",
+            rows.len()
+        );
+        return Err(Error::field("sft.holdout", config.holdout, expected));
+    }
+    let held = rows.split_off(rows.len() - n_held);
+    Ok((rows, held))
+}
+
+fn n_tokens_of(row: &Row) -> usize {
+    row.iter().map(|document| document.tokens.len()).sum()
+}
+
+fn n_targets_of(rows: &[Row]) -> usize {
+    rows.iter().flatten().map(Document::n_targets).sum()
+}
+
+/// Cuts rows, sorted by length, into pieces within the bounds.
+fn pieces(rows: &[Row], bounds: &MicroBatches) -> Vec<std::ops::Range<usize>> {
+    bounds.split(rows.len(), |piece| {
+        piece.len() * rows[piece].iter().map(n_tokens_of).max().unwrap_or(0)
+    })
+}
+
+/// Loss, entropy and accuracy, each a sum over tokens with these weights, `[1, 3]`; and the loss,
+/// for its gradient.
+fn weighed(scores: Scores, weights: Tensor<2>) -> (Tensor<1>, Tensor<2>) {
+    let loss = weighted_sum(scores.log_probs.neg(), weights.clone());
+    let entropy = weighted_sum(scores.entropy.detach(), weights.clone());
+    let told = [
+        loss.clone().detach(),
+        entropy,
+        weighted_sum(scores.top, weights),
+    ];
+    (loss, Tensor::cat(told.to_vec(), 0).unsqueeze())
 }
 
 /// One step on a batch, in pieces; the norm of the gradient, and the means of loss, entropy and
 /// accuracy over the tokens that count.
 fn step<M: CausalLm>(
     learner: Learner<M>,
-    mut trees: Vec<Tree>,
+    mut rows: Vec<Row>,
     config: &SftConfig,
 ) -> Result<(Learner<M>, f32, Vec<f32>)> {
-    // The order of the texts of a batch changes nothing; by length, pieces are padded least.
-    trees.sort_by_key(Tree::len);
-    let n_targets: usize = trees.iter().map(Tree::n_targets).sum();
-    let pieces = config.micro_batches().split_trees(&trees);
+    // The order of the rows of a batch changes nothing; by length, pieces are padded least.
+    rows.sort_by_key(n_tokens_of);
+    let n_targets = n_targets_of(&rows).max(1) as f32;
+    let pieces = pieces(&rows, &config.micro_batches());
     let activations = Activations::of(config.gradient_checkpointing);
     let device = device_of(&learner.model);
     let (learner, grad_norm, told) = learner.step_over(pieces, |model, piece| {
         let (vocab, max_len) = (model.vocab_size(), model.max_len());
-        let batch = Batch::new(&trees[piece], vocab, max_len, &device)?;
-        let weights = batch.mask.clone() / n_targets.max(1) as f32;
+        let batch = Batch::packed(&rows[piece], vocab, max_len, &device)?;
+        let weights = batch.mask.clone() / n_targets;
         Ok(gradients(model, &batch, 1.0, activations, |scores| {
-            let loss = weighted_sum(scores.log_probs.neg(), weights.clone());
-            let entropy = weighted_sum(scores.entropy.detach(), weights.clone());
-            let told = [
-                loss.clone().detach(),
-                entropy,
-                weighted_sum(scores.top, weights),
-            ];
-            (loss, Tensor::cat(told.to_vec(), 0).unsqueeze::<2>())
+            weighed(scores, weights)
         }))
     })?;
     let told = Tensor::cat(told, 0).sum_dim(0);
     Ok((learner, grad_norm, told.try_into_vec_as::<f32>()?))
+}
+
+/// Means of loss, entropy and accuracy over the tokens of held-out rows that count.
+fn measure<M: CausalLm>(model: &M, held: &[Row]) -> Result<[f64; 3]> {
+    let mut rows = held.to_vec();
+    rows.sort_by_key(n_tokens_of);
+    let bounds = MicroBatches {
+        size: None,
+        tokens: Some(MAX_TOKENS),
+    };
+    let n_targets = n_targets_of(&rows).max(1) as f32;
+    let device = device_of(model);
+    let mut sums = [0.0; 3];
+    for piece in pieces(&rows, &bounds) {
+        let (vocab, max_len) = (model.vocab_size(), model.max_len());
+        let batch = Batch::packed(&rows[piece], vocab, max_len, &device)?;
+        let weights = batch.mask.clone() / n_targets;
+        let (_, told) = weighed(scores(model, &batch, 1.0), weights);
+        for (sum, part) in sums.iter_mut().zip(told.try_into_vec_as::<f32>()?) {
+            *sum += f64::from(part);
+        }
+    }
+    Ok(sums)
 }

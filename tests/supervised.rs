@@ -138,3 +138,67 @@ fn a_reward_model_stops_early() {
         assert!(rows[0].values.contains_key(name), "{name}");
     }
 }
+
+/// Fine-tunes on `rows` with the settings of `text`; the rows of the log.
+fn fine_tune_on(rows: serde_json::Value, text: &str) -> Vec<Metric> {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::create(folder.path()).unwrap();
+    let tokenizer = tokenizer();
+    let rows: Vec<Demonstration> = serde_json::from_value(rows).unwrap();
+    let config: SftConfig = read(text);
+    config.validate().unwrap();
+    let start = (model(&tokenizer), &tokenizer);
+    let mut metrics = run.metrics().unwrap();
+    sft::train(&config, &policy(), start, &rows, &mut metrics, 1).unwrap();
+    read_jsonl(run.path("metrics.jsonl")).unwrap()
+}
+
+fn texts() -> serde_json::Value {
+    let text = |answer: &&str| serde_json::json!({"text": answer});
+    ANSWERS.iter().map(text).collect()
+}
+
+/// With all demonstrations in every step, how they are put into rows changes no number.
+#[test]
+fn packed_rows_fine_tune_like_rows_of_one() {
+    let alone = fine_tune_on(texts(), "batch_size = 8\nnum_train_epochs = 3");
+    let packed = "batch_size = 8\nnum_train_epochs = 3\npacking = true\nmax_length = 24";
+    let packed = fine_tune_on(texts(), packed);
+    assert_eq!(alone.len(), packed.len());
+    for (alone, packed) in alone.iter().zip(&packed) {
+        for (name, expected) in &alone.values {
+            let (expected, found) = (expected.unwrap(), packed.values[name].unwrap());
+            let near = (found - expected).abs() < 1e-5 * expected.abs().max(1.0);
+            assert!(near, "{name}: {found}, expected {expected}");
+        }
+    }
+}
+
+/// The prompt counts where it is asked to, and texts count from their second token on.
+#[test]
+fn what_counts_is_what_was_asked() {
+    let rows = serde_json::json!([{"prompt": "what?", "completion": "yes"}]);
+    let loss = |rows, text: &str| fine_tune_on(rows, text)[0].values["loss"].unwrap();
+    let completion = loss(rows.clone(), "batch_size = 1");
+    let all = loss(rows, "batch_size = 1\ncompletion_only_loss = false");
+    let text = serde_json::json!([{"text": "what?\nyes"}]);
+    let text = loss(text, "batch_size = 1");
+    assert!((all - text).abs() < 1e-6, "{all} and {text}");
+    assert!((all - completion).abs() > 1e-3, "{all} and {completion}");
+}
+
+/// The best model at a measurement is the one that is kept, under TRL's names in the log.
+#[test]
+fn fine_tuning_stops_early() {
+    let settings = "batch_size = 2\nnum_train_epochs = 30\nholdout = 0.25\n\
+        optim = { learning_rate = 0.1, lr_scheduler_type = \"constant\" }\n\
+        validation = { eval_steps = 2, early_stopping_patience = 2, load_best_model_at_end = true }";
+    let rows = fine_tune_on(texts(), settings);
+    assert!(rows.len() < 90, "{} steps", rows.len());
+    let measured: Vec<usize> = (rows.iter())
+        .filter(|row| row.values.contains_key("eval_loss"))
+        .map(|row| row.step)
+        .collect();
+    assert!(measured.iter().all(|step| step % 2 == 0), "{measured:?}");
+    assert!(rows[1].values.contains_key("eval_mean_token_accuracy"));
+}

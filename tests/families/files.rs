@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// Tensors of a folder, whatever the number of its files: shape and numbers.
-fn tensors(dir: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+pub(super) fn tensors(dir: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

@@ -1,8 +1,8 @@
 //! Every family against `transformers`: small random checkpoints with the logits and greedy texts
 //! that it computes from them. `tests/fixtures/make_families.py` writes the folders.
 //!
-//! `numbers` holds what a model computes against them, `files` what is read and written, `configs`
-//! what a published `config.json` means.
+//! `numbers` holds what a model computes against them, `gradients` what it learns from, `files` what
+//! is read and written, `configs` what a published `config.json` means.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,6 +12,7 @@
 
 mod configs;
 mod files;
+mod gradients;
 mod numbers;
 
 use std::fs;

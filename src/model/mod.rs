@@ -82,6 +82,11 @@ pub trait CausalLm: Module + ModuleDisplay + 'static {
     fn hidden_size(&self) -> usize;
     /// Longest text in tokens.
     fn max_len(&self) -> usize;
+    /// The token that fills up rows, if a checkpoint names one; a classifier does not read it at the
+    /// end of a text.
+    fn pad_token(&self) -> Option<u32> {
+        None
+    }
     /// Empty memory for `batch` rows of at most `capacity` tokens.
     fn cache(&self, batch: usize, capacity: usize) -> Self::Cache;
     /// Final hidden states `[batch, seq, hidden]`. With a cache, `input` holds the tokens after

@@ -170,6 +170,11 @@ impl CausalLm for Transformer {
         self.config.architecture.max_len
     }
 
+    fn pad_token(&self) -> Option<u32> {
+        let id = self.config.json.get("pad_token_id")?.as_u64()?;
+        u32::try_from(id).ok()
+    }
+
     fn cache(&self, batch: usize, capacity: usize) -> KvCache {
         let device = super::device_of(self).inner();
         KvCache::new(&self.config.architecture, batch, capacity, &device)

@@ -10,7 +10,7 @@ mod train;
 
 pub use config::RewardConfig;
 pub use direct::DirectReward;
-pub use model::ModelReward;
+pub use model::{ModelReward, raw_rewards};
 pub use objective::RewardReport;
 pub use train::train;
 

@@ -13,8 +13,8 @@ use crate::tokenizer::Tokenizer;
 const MAX_TOKENS: usize = 16_384;
 
 /// Reads a prompt, as the policy reads it, with a completion and an end-of-text token; the head's
-/// number at the last token, with the training texts' mean taken off and divided by their
-/// deviation, is the reward.
+/// number at the last token that is no padding, with the training texts' mean taken off and divided
+/// by their deviation, is the reward.
 pub struct ModelReward<M: CausalLm> {
     model: ScalarHead<M>,
     tokenizer: Tokenizer,
@@ -64,12 +64,30 @@ pub(super) fn tree(
     })
 }
 
-/// The head's number at the last token of each completion, before normalisation.
-pub(super) fn raw_rewards<M: CausalLm>(model: &ScalarHead<M>, trees: &[Tree]) -> Result<Vec<f32>> {
+/// A tree whose completions end at the token that a classifier reads a text's score from, the
+/// right-most that is no padding: where a model pads with its end-of-text token, as many do, that
+/// is the one before it. `*ForSequenceClassification` of `transformers` does the same.
+pub(super) fn pooled(mut tree: Tree, pad: Option<u32>) -> Tree {
+    for completion in &mut tree.completions {
+        while completion.last().is_some_and(|&last| Some(last) == pad) {
+            completion.pop();
+        }
+    }
+    tree
+}
+
+/// The head's number at the last token of each completion that is no padding, before normalisation;
+/// completions in the order of the trees.
+///
+/// # Errors
+/// As [`Batch::new`], and when the device fails.
+pub fn raw_rewards<M: CausalLm>(model: &ScalarHead<M>, trees: &[Tree]) -> Result<Vec<f32>> {
     let device = device_of(model);
+    let pad = model.backbone.pad_token();
+    let trees: Vec<Tree> = trees.iter().map(|tree| pooled(tree.clone(), pad)).collect();
     let (vocab, max_len) = (model.backbone.vocab_size(), model.backbone.max_len());
     let mut answers: Vec<Vec<f32>> = vec![Vec::new(); trees.len()];
-    for chunk in chunks_by_length(trees, MAX_TOKENS) {
+    for chunk in chunks_by_length(&trees, MAX_TOKENS) {
         let picked: Vec<Tree> = chunk.iter().map(|&i| trees[i].clone()).collect();
         let batch = Batch::new(&picked, vocab, max_len, &device)?;
         let mut values = model

@@ -5,7 +5,7 @@ use burn::prelude::*;
 use rand::seq::SliceRandom;
 
 use super::RewardConfig;
-use super::model::raw_rewards;
+use super::model::{pooled, raw_rewards};
 use super::objective::{Pair, RewardReport, pair_loss, statistics};
 use crate::batch::{Batch, Tree};
 use crate::config::PolicyConfig;
@@ -36,7 +36,12 @@ pub fn train<M: CausalLm>(
     metrics: &mut MetricsLog,
     seed: u64,
 ) -> Result<(ScalarHead<M>, RewardReport)> {
-    let pair = |row: &Preference| Pair::new(row, policy, tokenizer, config);
+    let pad = backbone.pad_token();
+    let pair = |row: &Preference| {
+        let mut pair = Pair::new(row, policy, tokenizer, config)?;
+        pair.tree = pooled(pair.tree, pad);
+        Ok(pair)
+    };
     let pairs: Vec<Pair> = preferences.iter().map(pair).collect::<Result<_>>()?;
     let (mut pairs, held) = held_out(fitting(pairs, config), config, seed)?;
     let total = pairs.len().div_ceil(config.batch_size) * config.num_train_epochs;

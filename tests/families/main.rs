@@ -1,8 +1,9 @@
 //! Every family against `transformers`: small random checkpoints with the logits and greedy texts
 //! that it computes from them. `tests/fixtures/make_families.py` writes the folders.
 //!
-//! `numbers` holds what a model computes against them, `gradients` what it learns from, `files` what
-//! is read and written, `configs` what a published `config.json` means.
+//! `numbers` holds what a model computes against them, `gradients` what it learns from,
+//! `classifiers` the scores of reward models, `files` what is read and written, `configs` what a
+//! published `config.json` means.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,6 +11,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod classifiers;
 mod configs;
 mod files;
 mod gradients;

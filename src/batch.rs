@@ -90,7 +90,11 @@ impl Batch {
     }
 }
 
-fn check(tree: &Tree, vocab: usize, max_len: usize) -> Result<()> {
+/// Whether a model of `vocab` tokens and `max_len` positions can read a tree.
+///
+/// # Errors
+/// As [`Batch::new`].
+pub(crate) fn check(tree: &Tree, vocab: usize, max_len: usize) -> Result<()> {
     if tree.prompt.is_empty() {
         return Err(Error::Usage("a prompt has no tokens".into()));
     }

@@ -1,6 +1,12 @@
 //! The command line: one verb per stage. It can do nothing that a few lines of library code cannot.
 //!
-//! This file and `main.rs` are the only ones of the crate that print.
+//! This file, those in `cli/` and `main.rs` are the only ones of the crate that print.
+
+mod chat;
+mod inspect;
+mod model;
+mod rows;
+mod score;
 
 use std::path::PathBuf;
 
@@ -53,6 +59,12 @@ enum Verb {
         #[arg(long, value_enum, default_value_t)]
         backend: Backend,
     },
+    /// Talk to a model, or answer the prompts of a file.
+    Chat(chat::Chat),
+    /// Score given completions: log-probabilities, or rewards.
+    Score(score::Score),
+    /// Say what a model folder holds and how much memory its uses need.
+    Inspect(inspect::Inspect),
     /// List the backends and whether this binary holds them.
     Devices,
 }
@@ -100,6 +112,9 @@ pub fn run(cli: Cli) -> Result<()> {
             backend,
         } => crate::merge::merge(&adapter, &out, &backend.device()?),
         Verb::Run(stage) => stage.open()?.run_all(),
+        Verb::Chat(chat) => chat.run(),
+        Verb::Score(score) => score.run(),
+        Verb::Inspect(inspect) => inspect.run(),
         Verb::Devices => {
             list_devices();
             Ok(())

@@ -99,6 +99,24 @@ impl PolicyConfig {
     pub fn render(&self, prompt: &str) -> String {
         self.prompt_template.replace("{prompt}", prompt)
     }
+
+    /// Checks the ranges; `field` is the path of this table in the run file.
+    ///
+    /// # Errors
+    /// Names the field that is out of range.
+    pub fn validate(&self, field: &str) -> Result<()> {
+        if !self.prompt_template.contains("{prompt}") {
+            return Err(Error::field(
+                format!("{field}.prompt_template"),
+                format!("{:?}", self.prompt_template),
+                "a text with {prompt} in it",
+            ));
+        }
+        match &self.lora {
+            Some(lora) => lora.validate(&format!("{field}.lora")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Sampling of the completions to be labeled.
@@ -175,17 +193,7 @@ impl Config {
     /// # Errors
     /// Names the first field that is out of range.
     pub fn validate(&self) -> Result<()> {
-        if !self.policy.prompt_template.contains("{prompt}") {
-            let found = format!("{:?}", self.policy.prompt_template);
-            return Err(Error::field(
-                "policy.prompt_template",
-                found,
-                "a text with {prompt} in it",
-            ));
-        }
-        if let Some(lora) = &self.policy.lora {
-            lora.validate("policy.lora")?;
-        }
+        self.policy.validate("policy")?;
         if let Some(sft) = &self.sft {
             sft.validate()?;
         }

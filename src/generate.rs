@@ -5,10 +5,14 @@
 //! Tokens are drawn on the host from the caller's random numbers, one stream per completion, so
 //! that a completion does not depend on what else is in the batch.
 
+mod stream;
+
 use burn::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
+
+pub use stream::stream;
 
 use crate::error::{Error, Result};
 use crate::model::{CausalLm, DecodeCache, Input, device_of};

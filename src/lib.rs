@@ -20,7 +20,7 @@
 //!    creation, randomness, IO or logging.
 //! 3. Only `record.rs` defines wire formats (the run folder's own files are `run/`'s); only
 //!    `run.rs` writes inside a run directory.
-//! 4. Only `main.rs`, `cli.rs` and `examples/` print. The library logs through `tracing` and
+//! 4. Only `main.rs`, `cli.rs` with `cli/`, and `examples/` print. The library logs through `tracing` and
 //!    returns data; the one exception is `progress.rs`, which draws on a terminal.
 //! 5. One `forward` serves training and sampling; the reference policy is a `.valid()` value and is
 //!    never updated.
@@ -30,12 +30,15 @@
 
 pub mod backend;
 pub mod batch;
+pub mod chat;
 pub mod cli;
 pub mod config;
 mod data;
 pub mod error;
 pub mod eval;
 pub mod generate;
+pub mod hub;
+pub mod inspect;
 pub mod label;
 pub mod log_prob;
 pub mod merge;
@@ -51,6 +54,7 @@ pub mod reward;
 pub mod rl;
 pub mod run;
 pub mod sample;
+pub mod score;
 mod seed;
 pub mod sft;
 pub mod tokenizer;

@@ -8,6 +8,7 @@
 
 mod conversation;
 mod demonstration;
+mod inference;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 pub use self::conversation::{Answer, Context, Conversation, Message, transcript};
 pub use self::demonstration::{Demonstration, Form};
+pub use self::inference::{Answered, Rewarded, Scored};
 use crate::error::{Error, Result};
 pub use crate::run::jsonl::{JsonlReader, read_jsonl, write_jsonl};
 

@@ -21,6 +21,7 @@ use super::lora::{Adapters, TargetModules};
 use super::names::{StoredTensor, linear_maps};
 use super::weights::{self, Weights};
 use crate::error::{Error, Result};
+use crate::hub::{self, Wanted};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -43,7 +44,7 @@ pub fn has_head(dir: &Path) -> Result<bool> {
 }
 
 /// The folder of the model that the adapter in `dir` belongs to. A path that leads nowhere from
-/// the working directory is tried from `dir`.
+/// the working directory is tried from `dir`, then as a name on the Hub.
 ///
 /// # Errors
 /// `adapter_config.json` is missing or malformed, or it names no folder.
@@ -52,7 +53,10 @@ pub fn base_of(dir: &Path) -> Result<PathBuf> {
     let named = config::read(&path)?.base_model_name_or_path;
     let named = named.ok_or_else(|| Error::file(&path, "`base_model_name_or_path` is missing"))?;
     let found = [named.clone(), dir.join(&named)];
-    let base = found.into_iter().find(|base| base.is_dir());
+    let base = match found.into_iter().find(|base| base.is_dir()) {
+        Some(base) => Some(base),
+        None => Some(hub::resolve(&named, Wanted::Everything)?).filter(|base| base.is_dir()),
+    };
     let base = base.ok_or_else(|| {
         let message = format!(
             "`base_model_name_or_path` is {}, expected a folder",

@@ -10,8 +10,10 @@ use super::checkpoint::{CONFIG, read_head, read_model};
 use super::config::ModelConfig;
 use super::{LoraConfig, ScalarHead, Transformer};
 use crate::error::{Error, Result};
+use crate::hub::{self, Wanted};
 
-/// Loads a language model from a Hugging Face folder, or from one with an adapter on another.
+/// Loads a language model from a Hugging Face folder, or from one with an adapter on another; either
+/// may also be a name on the Hub ([`hub::resolve`]).
 ///
 /// # Errors
 /// The folder or a file is missing, the family or an option is not implemented, or the tensors do
@@ -60,6 +62,7 @@ impl Loader {
     /// # Errors
     /// As [`load`].
     pub fn load(&mut self, dir: &Path) -> Result<Transformer> {
+        let dir = &hub::resolve(dir, Wanted::Everything)?;
         if !is_adapter(dir) {
             return read_model(dir, &self.device);
         }
@@ -73,6 +76,7 @@ impl Loader {
     /// # Errors
     /// As [`load_head`].
     pub fn load_head(&mut self, dir: &Path) -> Result<ScalarHead<Transformer>> {
+        let dir = &hub::resolve(dir, Wanted::Everything)?;
         if !is_adapter(dir) {
             return read_head(dir, &self.device);
         }

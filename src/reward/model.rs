@@ -30,10 +30,12 @@ impl<M: CausalLm> ModelReward<M> {
             policy,
         }
     }
-}
 
-impl<M: CausalLm> Reward for ModelReward<M> {
-    fn reward(&mut self, completions: &[Completion]) -> Result<Vec<f32>> {
+    /// The head's number for each completion, in their order.
+    ///
+    /// # Errors
+    /// A text does not fit the model, or the device fails.
+    pub fn raw(&self, completions: &[Completion]) -> Result<Vec<f32>> {
         let tree = |group: &[Completion]| {
             let texts = group.iter().map(|row| row.completion.as_str().into());
             let texts: Vec<Answer> = texts.collect();
@@ -41,12 +43,19 @@ impl<M: CausalLm> Reward for ModelReward<M> {
         };
         let groups = completions.chunk_by(|a, b| a.prompt == b.prompt);
         let trees: Vec<Tree> = groups.map(tree).collect::<Result<_>>()?;
-        let raw = raw_rewards(&self.model, &trees)?;
-        let (mean, std) = (self.model.mean, self.model.std);
-        Ok(raw
-            .into_iter()
-            .map(|reward| (reward - mean) / std)
-            .collect())
+        raw_rewards(&self.model, &trees)
+    }
+
+    /// The reward that a number of the head amounts to.
+    pub fn normalized(&self, raw: f32) -> f32 {
+        (raw - self.model.mean) / self.model.std
+    }
+}
+
+impl<M: CausalLm> Reward for ModelReward<M> {
+    fn reward(&mut self, completions: &[Completion]) -> Result<Vec<f32>> {
+        let raw = self.raw(completions)?.into_iter();
+        Ok(raw.map(|raw| self.normalized(raw)).collect())
     }
 }
 

@@ -16,7 +16,7 @@ impl Tokenizer {
     pub fn encode_chat(&self, conversation: &Conversation) -> Result<Vec<u32>> {
         let text = self
             .required_template()?
-            .render(conversation, ending(conversation))?;
+            .render(conversation, prompt_ending(conversation))?;
         self.encode(&text, false)
     }
 
@@ -30,14 +30,35 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode_chat`], and when the answer changes how earlier turns are written.
     pub fn encode_answer(&self, conversation: &Conversation, answer: &Answer) -> Result<Vec<u32>> {
+        self.encode_ended(conversation, answer, Ending::Closed)
+    }
+
+    /// [`Tokenizer::encode_answer`] without what the template puts behind the answer.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_answer`].
+    pub fn encode_open_answer(
+        &self,
+        conversation: &Conversation,
+        answer: &Answer,
+    ) -> Result<Vec<u32>> {
+        self.encode_ended(conversation, answer, Ending::Continued)
+    }
+
+    fn encode_ended(
+        &self,
+        conversation: &Conversation,
+        answer: &Answer,
+        ending: Ending,
+    ) -> Result<Vec<u32>> {
         let template = self.required_template()?;
-        let prompt = template.render(conversation, ending(conversation))?;
+        let prompt = template.render(conversation, prompt_ending(conversation))?;
         let mut whole = conversation.clone();
         match answer.messages.as_slice() {
             [] => add_text(&mut whole, &answer.text),
             turns => whole.messages.extend_from_slice(turns),
         }
-        let text = template.render(&whole, Ending::Closed)?;
+        let text = template.render(&whole, ending)?;
         let common = common_prefix(&prompt, &text);
         if common < prompt.len()
             && !text.starts_with(&template.render(conversation, Ending::Closed)?)
@@ -140,7 +161,7 @@ impl Tokenizer {
 }
 
 /// As TRL does: an assistant's turn at the end is continued.
-fn ending(conversation: &Conversation) -> Ending {
+fn prompt_ending(conversation: &Conversation) -> Ending {
     match conversation.messages.last() {
         Some(last) if last.role == "assistant" => Ending::Continued,
         _ => Ending::GenerationPrompt,

@@ -12,6 +12,7 @@ pub use special::SpecialTokens;
 pub use template::{ChatTemplate, Ending};
 
 use crate::error::{Error, Result};
+use crate::hub::{self, Wanted};
 
 /// A tokenizer, its special tokens and its chat template.
 #[derive(Debug, Clone)]
@@ -32,6 +33,7 @@ impl Tokenizer {
     /// # Errors
     /// A file is missing or malformed, or no end-of-text token is named.
     pub fn load(dir: &Path) -> Result<Self> {
+        let dir = &hub::resolve(dir, Wanted::Description)?;
         let path = dir.join("tokenizer.json");
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let mut inner: tokenizers::Tokenizer = text

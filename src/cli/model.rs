@@ -1,0 +1,39 @@
+//! The model that a verb works with.
+
+use std::path::{Path, PathBuf};
+
+use burn::prelude::*;
+use clap::Args;
+
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::model::{self, Transformer};
+use crate::tokenizer::Tokenizer;
+
+/// Which model, and where it is computed.
+#[derive(Debug, Args)]
+pub(super) struct ModelArg {
+    /// Hugging Face folder, or `org/name[@revision]` on the Hub (feature `hub`).
+    model: PathBuf,
+    /// Backend.
+    #[arg(long, value_enum, default_value_t)]
+    backend: Backend,
+}
+
+impl ModelArg {
+    /// The folder, or the name on the Hub.
+    pub(super) fn name(&self) -> &Path {
+        &self.model
+    }
+
+    pub(super) fn device(&self) -> Result<Device> {
+        self.backend.device()
+    }
+
+    /// The language model in the folder, without gradients.
+    pub(super) fn load(&self) -> Result<(Transformer, Tokenizer)> {
+        let tokenizer = Tokenizer::load(&self.model)?;
+        let model = model::load(&self.model, &self.device()?)?;
+        Ok((model.valid(), tokenizer))
+    }
+}

@@ -1,0 +1,70 @@
+//! `rlaif score`: log-probabilities or rewards of the completions of a file.
+
+use std::path::{Path, PathBuf};
+
+use burn::prelude::*;
+use clap::Args;
+
+use super::model::ModelArg;
+use super::rows::Rows;
+use crate::config::PolicyConfig;
+use crate::error::Result;
+use crate::hub::{self, Wanted};
+use crate::model::{ModelConfig, has_head, is_adapter, load_head};
+use crate::record::{Demonstration, JsonlReader};
+use crate::reward::ModelReward;
+use crate::score;
+use crate::tokenizer::Tokenizer;
+
+/// Score given completions: by a language model their log-probabilities, by a reward model
+/// (`*ForSequenceClassification`) their rewards.
+#[derive(Debug, Args)]
+pub(super) struct Score {
+    #[command(flatten)]
+    model: ModelArg,
+    /// JSONL rows with `prompt` and `completion` (texts or messages), optionally `id`. One row
+    /// `{id, token_ids, token_log_probs, log_prob}` each is printed, of the completion's own
+    /// tokens, or `{id, reward, normalized_reward}`.
+    #[arg(long)]
+    file: PathBuf,
+    /// What the model reads for a prompt that is a text.
+    #[arg(long, default_value = "{prompt}")]
+    prompt_template: String,
+}
+
+impl Score {
+    pub(super) fn run(self) -> Result<()> {
+        let rows = JsonlReader::<Demonstration>::open(&self.file)?;
+        let dir = self.model.name();
+        let policy = PolicyConfig {
+            model: dir.into(),
+            prompt_template: self.prompt_template.clone(),
+            lora: None,
+        };
+        policy.validate("score")?;
+        let mut out = Rows::to_stdout();
+        if is_reward_model(dir)? {
+            let model = load_head(dir, &self.model.device()?)?.valid();
+            let model = ModelReward::new(model, Tokenizer::load(dir)?, policy);
+            let score = |rows: &[Demonstration]| score::rewards(&model, rows);
+            score::in_chunks(rows, score, |row| out.write(row))?;
+        } else {
+            let (model, tokenizer) = self.model.load()?;
+            let score =
+                |rows: &[Demonstration]| score::log_probs((&model, &tokenizer), &policy, rows);
+            score::in_chunks(rows, score, |row| out.write(row))?;
+        }
+        out.finish()
+    }
+}
+
+fn is_reward_model(dir: &Path) -> Result<bool> {
+    let dir = &hub::resolve(dir, Wanted::Everything)?;
+    if is_adapter(dir) {
+        return has_head(dir);
+    }
+    let config = ModelConfig::read(&dir.join("config.json"))?;
+    let class = config.json.pointer("/architectures/0");
+    let class = class.and_then(|class| class.as_str());
+    Ok(class.is_some_and(|class| class.ends_with("ForSequenceClassification")))
+}

@@ -21,7 +21,7 @@ use std::time::Instant;
 use clap::{Parser, ValueEnum};
 use rlaif::config::{Config, LabelerConfig};
 use rlaif::eval::{self, EvalReport};
-use rlaif::label::{self, LocalLabeler, OracleLabeler, held_out_pairs};
+use rlaif::label::{self, LocalLabeler, OracleLabeler, Positions, held_out_pairs};
 use rlaif::pipeline::Pipeline;
 use rlaif::record::{Completion, read_jsonl};
 use rlaif::report;
@@ -146,20 +146,22 @@ fn labelers(rlaif: &Pipeline) -> rlaif::Result<Map<String, Value>> {
     for size in ["xs", "s", "m"] {
         let dir = PathBuf::from(format!("models/labeler-{size}"));
         let mut labeler = LocalLabeler::load(&dir, &device)?;
-        let mut measure = |pairs: &[Completion]| {
+        let mut measure = |pairs: &[Completion]| -> rlaif::Result<_> {
             let labels = label::label(&mut labeler, pairs)?;
-            label::alignment(&labels.preferences, &mut oracle)
+            let found = label::alignment(&labels.preferences, &mut oracle)?;
+            Ok((found, Positions::of(&labels.preferences)))
         };
-        let (held_out, written) = (measure(&held_out)?, measure(written)?);
+        let (held_out, positions) = measure(&held_out)?;
+        let (written, written_positions) = measure(written)?;
         let row = json!({
             "alignment": held_out.alignment,
             "ci": held_out.ci,
-            "same_position": held_out.same_position,
-            "first_position": held_out.first_position,
+            "same_position": positions.same_position,
+            "first_position": positions.first_position,
             "n": held_out.n,
             "policy_alignment": written.alignment,
             "policy_ci": written.ci,
-            "policy_same_position": written.same_position,
+            "policy_same_position": written_positions.same_position,
             "policy_n": written.n,
         });
         found.insert(size.into(), row);

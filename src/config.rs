@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::generate::SamplingConfig;
+pub use crate::label::LabelerConfig;
 use crate::model::LoraConfig;
 pub use crate::reward::RewardConfig;
 use crate::rl::RlConfig;
@@ -135,19 +136,6 @@ fn two() -> usize {
     2
 }
 
-/// Who judges.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum LabelerConfig {
-    /// A language model on this machine.
-    Local {
-        /// Hugging Face folder.
-        model: PathBuf,
-    },
-    /// The embedded world's truth: the simulated human.
-    Oracle,
-}
-
 /// Evaluation on held-out prompts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -199,9 +187,13 @@ impl Config {
         }
         at_least("sample.num_generations", self.sample.num_generations, 2)?;
         self.sample.sampling.validate("sample.sampling")?;
+        self.labeler.validate("labeler")?;
         self.reward.validate()?;
         self.rl.validate()?;
         at_least("eval.judges", self.eval.judges.len(), 1)?;
+        for (i, judge) in self.eval.judges.iter().enumerate() {
+            judge.validate(&format!("eval.judges[{i}]"))?;
+        }
         self.eval.sampling.validate("eval.sampling")
     }
 }

@@ -14,7 +14,7 @@ pub use self::models::tokenizer_of;
 use crate::config::{Config, LabelerConfig};
 use crate::error::{Error, Result};
 use crate::eval::{self, Contender};
-use crate::label::{self, Labeler, LocalLabeler, OracleLabeler};
+use crate::label::{self, Labeler, OracleLabeler};
 use crate::model;
 use crate::record::{Completion, Preference, read_jsonl};
 use crate::reward::{self, DirectReward, ModelReward, Reward};
@@ -144,21 +144,23 @@ impl Pipeline {
                 read_jsonl(self.input("completions.jsonl", "sample")?)?;
             let mut labeler = self.labeler(&self.config.labeler)?;
             let labels = label::label(labeler.as_mut(), &completions)?;
-            let preferences = labels.preferences;
-            self.run.write_records("preferences.jsonl", &preferences)?;
+            self.run
+                .write_records("preferences.jsonl", &labels.preferences)?;
             self.run
                 .write_records("unlabeled.jsonl", &labels.unlabeled)?;
-            if self.config.data.oracle().is_some() {
-                let mut gold = OracleLabeler::new(World::tiny_tldr());
-                let found = label::alignment(&preferences, &mut gold)?;
-                tracing::info!(
-                    "alignment {:.3}, same position {:.3}",
-                    found.alignment,
-                    found.same_position
-                );
-                self.run.write_json("label.json", &found)?;
+            let alignment = match self.config.data.oracle() {
+                Some(_) => {
+                    let mut gold = OracleLabeler::new(World::tiny_tldr());
+                    Some(label::alignment(&labels.preferences, &mut gold)?)
+                }
+                None => None,
+            };
+            if let Some(found) = &alignment {
+                tracing::info!("alignment {:.3}", found.alignment);
             }
-            Ok(())
+            let report = labels.report(alignment);
+            tracing::info!("same position {:.3}", report.positions.same_position);
+            self.run.write_json("label.json", &report)
         })
     }
 
@@ -295,19 +297,8 @@ impl Pipeline {
     }
 
     fn labeler(&self, config: &LabelerConfig) -> Result<Box<dyn Labeler>> {
-        match config {
-            LabelerConfig::Local { model } => {
-                Ok(Box::new(LocalLabeler::load(model, &self.device)?))
-            }
-            LabelerConfig::Oracle if self.config.data.oracle().is_some() => {
-                Ok(Box::new(OracleLabeler::new(World::tiny_tldr())))
-            }
-            LabelerConfig::Oracle => Err(Error::field(
-                "labeler.kind",
-                "oracle",
-                "`local`: no truth is known about files",
-            )),
-        }
+        let truth = self.config.data.oracle().map(|_| World::tiny_tldr());
+        config.init(&self.device, truth, self.config.seed)
     }
 
     fn reward_of_rl(&self, models: &mut Models) -> Result<Box<dyn Reward>> {

@@ -31,28 +31,34 @@ impl Source {
     }
 
     /// Lines of library code with their numbers: neither comments nor what follows `#[cfg(test)]`,
-    /// which ends a file.
+    /// which ends a file; none of a file `tests.rs`.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let is_test = self.path.ends_with("/tests.rs");
         let lines = self.text.lines().map(str::trim).zip(1..);
         lines
-            .take_while(|(line, _)| *line != "#[cfg(test)]")
+            .take_while(move |(line, _)| !is_test && *line != "#[cfg(test)]")
             .filter(|(line, _)| !line.starts_with("//"))
             .map(|(line, number)| (number, line))
     }
 }
 
 fn files(dir: &str, extension: &str) -> Vec<PathBuf> {
+    let mut found = files_below(dir, extension);
+    found.sort();
+    assert!(!found.is_empty(), "no .{extension} file in {dir}");
+    found
+}
+
+fn files_below(dir: &str, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            found.extend(files(&path.to_string_lossy(), extension));
+            found.extend(files_below(&path.to_string_lossy(), extension));
         } else if path.extension().is_some_and(|found| found == extension) {
             found.push(path);
         }
     }
-    found.sort();
-    assert!(!found.is_empty(), "no .{extension} file in {dir}");
     found
 }
 

@@ -23,8 +23,8 @@ use clap::{Parser, ValueEnum};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
-use rlaif::label::prompt::{compare_prefix, compare_question, score_prefix, score_question};
-use rlaif::label::{LocalLabeler, OracleLabeler, alignment, held_out_pairs, label};
+use rlaif::label::prompt::Prompt;
+use rlaif::label::{LocalLabeler, OracleLabeler, Positions, alignment, held_out_pairs, label};
 use rlaif::model::{self, CausalLm, LlamaConfig, Transformer};
 use rlaif::optim::{OptimConfig, OptimKind, Schedule};
 use rlaif::run::RunDir;
@@ -37,6 +37,9 @@ use teacher::{Kind, MARKS, PAIRS, SCORES, Targets, Teacher};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What the labelers are asked.
+const COMPARE_PROMPT: &str = "tiny-tldr";
+const SCORE_PROMPT: &str = "tiny-tldr-score";
 /// Weight of predicting the words of a summary beside the answers.
 const WORD_WEIGHT: f32 = 0.3;
 /// Weight of saying which words are right.
@@ -115,6 +118,8 @@ fn main() -> rlaif::Result<()> {
         world: World::tiny_tldr(),
         oracle: Oracle::new(World::tiny_tldr()),
         tokenizer,
+        compare: Prompt::load(COMPARE_PROMPT)?,
+        score: Prompt::load(SCORE_PROMPT)?,
     };
 
     let started = Instant::now();
@@ -244,7 +249,7 @@ fn train(args: &Args, phase: Phase, student: Student, teacher: &Teacher) -> rlai
         learner = learner.step(loss)?.0;
         if phase == Phase::Answers && args.check_every > 0 && (step + 1) % args.check_every == 0 {
             let model = learner.model.model.valid();
-            let labeler = LocalLabeler::new("student".into(), model, teacher.tokenizer.clone());
+            let labeler = LocalLabeler::of("student".into(), model, teacher.tokenizer.clone())?;
             println!("{}", evaluate(labeler, 300)?);
         }
     }
@@ -269,7 +274,7 @@ fn labeler_card(args: &Args, made: &Made, result: &str) -> String {
         "# {name}\n\n\
         Decoder-only transformer (Llama architecture) of {parameters} parameters, trained from \
         scratch by this project to judge summaries of the embedded world \"tiny TL;DR\". It \
-        continues the labeling prompts of `rlaif::label::prompt` with \"1\" or \"2\", and with a \
+        continues the labeling prompts of `src/label/prompts/tiny-tldr*.toml` with \"1\" or \"2\", and with a \
         score of 1 to 10. It knows a few hundred words and no other task.\n\n{command}\n\n\
         - first {lm_steps} steps: {words} posts of split `pretrain`; the words of summaries of \
         mixed quality, and of each word whether it ends a true fact, a false one, or does not fit \
@@ -331,11 +336,12 @@ fn command(args: &Args) -> String {
 
 /// Writes the world's tokenizer into a new model folder and reads it back.
 fn write_tokenizer(models: &RunDir, name: &str) -> rlaif::Result<Tokenizer> {
+    let (compare, score) = (Prompt::load(COMPARE_PROMPT)?, Prompt::load(SCORE_PROMPT)?);
     let texts = [
-        compare_prefix(""),
-        compare_question(&"".into(), "", "").rest(),
-        score_prefix(""),
-        score_question(&"".into(), "").rest(),
+        compare.prefix("")?,
+        compare.question(&["", ""])?,
+        score.prefix("")?,
+        score.question(&[""])?,
     ];
     let mut texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     texts.push("TL;DR:");
@@ -361,9 +367,10 @@ fn evaluate(mut labeler: LocalLabeler, n: usize) -> rlaif::Result<String> {
     let start = Instant::now();
     let preferences = label(&mut labeler, &held_out_pairs(n))?.preferences;
     let pairs_per_sec = n as f64 / start.elapsed().as_secs_f64();
+    let positions = Positions::of(&preferences);
     let found = alignment(&preferences, &mut OracleLabeler::new(World::tiny_tldr()))?;
     Ok(format!(
         "alignment {:.3} [{:.3}, {:.3}] on {n} pairs, same position {:.3}, {pairs_per_sec:.0} pairs/s",
-        found.alignment, found.ci.low, found.ci.high, found.same_position,
+        found.alignment, found.ci.low, found.ci.high, positions.same_position,
     ))
 }

@@ -3,7 +3,7 @@
 use burn::prelude::*;
 use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
-use rlaif::label::prompt::{compare_prefix, compare_question, score_prefix, score_question};
+use rlaif::label::prompt::Prompt;
 use rlaif::tokenizer::Tokenizer;
 use rlaif::world::{self, Mark, Oracle, Post, Split, World};
 
@@ -20,6 +20,9 @@ pub(crate) struct Teacher {
     pub(crate) world: World,
     pub(crate) oracle: Oracle,
     pub(crate) tokenizer: Tokenizer,
+    /// How a pair is asked about, and a score.
+    pub(crate) compare: Prompt,
+    pub(crate) score: Prompt,
 }
 
 /// What is asked about a post.
@@ -58,8 +61,8 @@ impl Teacher {
         let post = self.world.post(split, index);
         let mut rng = self.world.rng(split, index, 2);
         let (prefix, n) = match kind {
-            Kind::Pairs => (compare_prefix(&post.text), PAIRS),
-            Kind::Scores => (score_prefix(&post.text), SCORES),
+            Kind::Pairs => (self.compare.prefix(&post.text)?, PAIRS),
+            Kind::Scores => (self.score.prefix(&post.text)?, SCORES),
             Kind::Summaries => (format!("{}\nTL;DR:", post.text), SCORES),
         };
         let mut lesson = Lesson {
@@ -71,8 +74,8 @@ impl Teacher {
         };
         while lesson.marks.len() < n {
             let asked = match kind {
-                Kind::Pairs => self.pair(&post, &mut rng),
-                Kind::Scores => Some(self.score(&post, &mut rng)),
+                Kind::Pairs => self.pair(&post, &mut rng)?,
+                Kind::Scores => Some(self.scored(&post, &mut rng)?),
                 Kind::Summaries => Some(self.summary(&post, &mut rng)),
             };
             let Some((question, answer, marks)) = asked else {
@@ -99,24 +102,24 @@ impl Teacher {
     }
 
     /// `None` when neither summary is better.
-    fn pair(&self, post: &Post, rng: &mut StdRng) -> Option<Asked> {
+    fn pair(&self, post: &Post, rng: &mut StdRng) -> rlaif::Result<Option<Asked>> {
         let (a, b) = (world::mixed(post, rng), world::mixed(post, rng));
         let p_a = world::preference(&self.oracle.assess(post, &a), &self.oracle.assess(post, &b));
         if p_a == 0.5 {
-            return None;
+            return Ok(None);
         }
         let answer = if p_a > 0.5 { "1" } else { "2" };
-        let question = compare_question(&"".into(), &a, &b).rest();
+        let question = self.compare.question(&[&a, &b])?;
         let marks = self.marks(post, &question, &[&a, &b]);
-        Some((question, answer.into(), marks))
+        Ok(Some((question, answer.into(), marks)))
     }
 
-    fn score(&self, post: &Post, rng: &mut StdRng) -> Asked {
+    fn scored(&self, post: &Post, rng: &mut StdRng) -> rlaif::Result<Asked> {
         let summary = world::mixed(post, rng);
         let score = world::score(&self.oracle.assess(post, &summary));
-        let question = score_question(&"".into(), &summary).rest();
+        let question = self.score.question(&[&summary])?;
         let marks = self.marks(post, &question, &[&summary]);
-        (question, score.to_string(), marks)
+        Ok((question, score.to_string(), marks))
     }
 
     /// The marks of `summaries` where they stand in the question.

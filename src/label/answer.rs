@@ -8,9 +8,9 @@
 use burn::prelude::*;
 use burn::tensor::activation::log_softmax;
 
-use crate::batch::{Batch, Tree};
+use super::shared::SharedPrefix;
+use crate::batch::Tree;
 use crate::error::{Error, Result};
-use crate::log_prob::chunks_by_length;
 use crate::model::{CausalLm, device_of};
 use crate::tokenizer::Tokenizer;
 
@@ -74,6 +74,19 @@ impl Candidates {
         self.prefixes.iter().map(Vec::len).max().unwrap_or(0)
     }
 
+    /// The prefixes that begin no other one: reading these reads all of them.
+    fn leaves(&self) -> impl Iterator<Item = &[u32]> {
+        let is_leaf = |prefix: &Vec<u32>| {
+            let mut longer = self
+                .prefixes
+                .iter()
+                .filter(|other| other.len() > prefix.len());
+            !longer.any(|other| other.starts_with(prefix))
+        };
+        let leaves = self.prefixes.iter().filter(move |prefix| is_leaf(prefix));
+        leaves.map(Vec::as_slice)
+    }
+
     /// Every token that can occur in an answer, in a fixed order.
     fn tokens(&self) -> Vec<u32> {
         let mut tokens: Vec<u32> = self.answers.iter().flatten().flatten().copied().collect();
@@ -112,19 +125,38 @@ impl Candidates {
     }
 }
 
+/// How much of the work is done at once, and shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sharing {
+    /// Padded tokens in one forward pass.
+    pub max_tokens: usize,
+    /// Beginnings that all questions have in common are read once from this many tokens on;
+    /// `usize::MAX` never shares one.
+    pub min_shared: usize,
+}
+
+impl Default for Sharing {
+    fn default() -> Self {
+        Self {
+            max_tokens: 8_192,
+            min_shared: 32,
+        }
+    }
+}
+
 /// Log-probabilities in nats of each answer after each question, normalised over the answers: for
 /// every question of every prompt, in order, one row with a number per answer.
 ///
-/// `questions` are trees whose completions are the questions. Work is cut into chunks of at most
-/// `max_tokens` padded tokens.
+/// `questions` are trees whose completions are the questions. A tree's prompt is read once for all
+/// its questions; what all prompts begin with, once for all of them.
 ///
 /// # Errors
-/// As [`Batch::new`], and when the device fails.
+/// As [`Batch::new`](crate::batch::Batch::new), and when the device fails.
 pub fn answer_log_probs<M: CausalLm>(
     model: &M,
     questions: &[Tree],
     candidates: &Candidates,
-    max_tokens: usize,
+    sharing: &Sharing,
 ) -> Result<Vec<Vec<f32>>> {
     let device = device_of(model).inner();
     let tokens = candidates.tokens();
@@ -134,19 +166,25 @@ pub fn answer_log_probs<M: CausalLm>(
     }
     let columns: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
     let columns = Tensor::<1, Int>::from_data(columns.as_slice(), &device);
-    let asked: Vec<Tree> = questions
+    let mut asked: Vec<Tree> = questions
         .iter()
-        .map(|tree| with_prefixes(tree, candidates))
+        .map(|tree| with_leaves(tree, candidates))
         .collect();
+    let shared = SharedPrefix::take(model, &mut asked, sharing)?;
 
     let mut answers: Vec<Vec<Vec<f32>>> = vec![Vec::new(); questions.len()];
-    for chunk in chunks_by_length(&asked, max_tokens) {
+    for chunk in shared.chunks(&asked, sharing.max_tokens) {
         let picked: Vec<Tree> = chunk.iter().map(|&i| asked[i].clone()).collect();
-        let batch = Batch::new(&picked, vocab, model.max_len(), &device)?;
-        let hidden = model.hidden(batch.input, None);
+        let hidden = shared.hidden(model, &picked)?;
         let [rows, seq, width] = hidden.dims();
-        let last = hidden.reshape([rows * seq, width]).select(0, batch.last);
-        let log_probs = log_softmax(model.logits(last), 1).select(1, columns.clone());
+        let places: Vec<i32> = (0..)
+            .zip(&chunk)
+            .zip(&picked)
+            .flat_map(|((row, &i), tree)| places(row * seq, tree, &questions[i], candidates))
+            .collect();
+        let places = Tensor::<1, Int>::from_data(places.as_slice(), &device);
+        let read = hidden.reshape([rows * seq, width]).select(0, places);
+        let log_probs = log_softmax(model.logits(read), 1).select(1, columns.clone());
         let values = log_probs.try_into_vec_as::<f32>()?;
         let mut per_question = values.chunks(candidates.prefixes.len() * tokens.len());
         for &i in &chunk {
@@ -158,19 +196,44 @@ pub fn answer_log_probs<M: CausalLm>(
     Ok(answers.into_iter().flatten().collect())
 }
 
-/// Each question followed by each beginning of an answer.
-fn with_prefixes(tree: &Tree, candidates: &Candidates) -> Tree {
+/// Each question followed by each leaf: the beginnings of answers that begin no other one.
+fn with_leaves(tree: &Tree, candidates: &Candidates) -> Tree {
     let followed = |question: &Vec<u32>| {
         let question = question.clone();
-        candidates
-            .prefixes
-            .iter()
-            .map(move |prefix| [&question[..], prefix].concat())
+        let leaves = candidates.leaves();
+        leaves.map(move |leaf| [&question[..], leaf].concat())
     };
     Tree {
         prompt: tree.prompt.clone(),
         completions: tree.completions.iter().flat_map(followed).collect(),
     }
+}
+
+/// Where each prefix of the answers ends after each of `questions`, in the row of `asked`, which
+/// starts at `start`.
+fn places(start: usize, asked: &Tree, questions: &Tree, candidates: &Candidates) -> Vec<i32> {
+    let leaves: Vec<&[u32]> = candidates.leaves().collect();
+    let prompt_end = start + asked.prompt.len();
+    let mut completion = prompt_end;
+    let mut places = Vec::new();
+    for (question, asked) in
+        (questions.completions.iter()).zip(asked.completions.chunks(leaves.len()))
+    {
+        let mut starts = Vec::with_capacity(leaves.len());
+        for row in asked {
+            starts.push(completion);
+            completion += row.len();
+        }
+        for prefix in &candidates.prefixes {
+            let leaf = leaves.iter().position(|leaf| leaf.starts_with(prefix));
+            let end = match question.len() + prefix.len() {
+                0 => prompt_end,
+                read => starts[leaf.unwrap_or(0)] + read,
+            };
+            places.push(end as i32 - 1);
+        }
+    }
+    places
 }
 
 /// `block` holds the log-probability of each of `tokens` after each prefix.
@@ -213,6 +276,28 @@ mod tests {
                 "{found} is not {expected}"
             );
         }
+    }
+
+    /// "(A)" and "(B)" as "(", "A" or "B", ")": after "(" both are read in one place.
+    #[test]
+    fn prefixes_are_read_where_they_end() {
+        let candidates = Candidates::from_tokens(vec![vec![vec![1, 2, 9]], vec![vec![1, 3, 9]]]);
+        assert_eq!(
+            candidates.prefixes,
+            [vec![], vec![1], vec![1, 2], vec![1, 3]]
+        );
+        let questions = Tree {
+            prompt: vec![7, 7, 7],
+            completions: vec![vec![5, 5], vec![]],
+        };
+        let asked = with_leaves(&questions, &candidates);
+        assert_eq!(
+            asked.completions,
+            [vec![5, 5, 1, 2], vec![5, 5, 1, 3], vec![1, 2], vec![1, 3]]
+        );
+        // Completions start at 103, 107, 111 and 113.
+        let found = places(100, &asked, &questions, &candidates);
+        assert_eq!(found, [104, 105, 106, 110, 102, 111, 112, 114]);
     }
 
     #[test]

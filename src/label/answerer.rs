@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::generate::SamplingConfig;
 use crate::record::Method;
 
 /// A text to go on from, in the parts that an answerer may treat apart. The text is all three,
@@ -73,6 +74,28 @@ impl Default for Decoding {
             max_new_tokens: 512,
             stop: Vec::new(),
         }
+    }
+}
+
+impl Decoding {
+    /// Checks the ranges; `field` is the path of this table in the run file.
+    ///
+    /// # Errors
+    /// Names the field that is out of range.
+    pub fn validate(&self, field: &str) -> Result<()> {
+        let sampling = SamplingConfig {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            max_new_tokens: self.max_new_tokens,
+            ..SamplingConfig::default()
+        };
+        sampling.validate(field)?;
+        if self.stop.iter().any(String::is_empty) {
+            let name = format!("{field}.stop");
+            return Err(Error::field(name, "a list with an empty text", "texts"));
+        }
+        Ok(())
     }
 }
 

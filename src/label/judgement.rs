@@ -15,6 +15,8 @@ pub struct Judgement {
     pub no_verdict: Option<NoAnswer>,
     /// How the verdict was found.
     pub method: Method,
+    /// Whether the text that is judged had to lose its beginning to fit.
+    pub truncated: bool,
     /// The labeler's reasons, in the order in which they were written.
     pub rationales: Vec<String>,
     /// What it cost.
@@ -29,6 +31,7 @@ impl Judgement {
             p_a_second: Some(p_a_second),
             no_verdict: None,
             method,
+            truncated: false,
             rationales: Vec::new(),
             usage: Usage::default(),
         }
@@ -60,6 +63,8 @@ pub struct Scored {
     pub score: Result<f32, NoAnswer>,
     /// How the score was found.
     pub method: Method,
+    /// Whether the text that is judged had to lose its beginning to fit.
+    pub truncated: bool,
     /// The labeler's reasons.
     pub rationales: Vec<String>,
     /// What it cost.
@@ -72,6 +77,7 @@ impl Scored {
         Self {
             score: Ok(score),
             method,
+            truncated: false,
             rationales: Vec::new(),
             usage: Usage::default(),
         }

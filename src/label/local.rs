@@ -6,7 +6,7 @@ use burn::prelude::*;
 
 use super::{
     Answered, Answerer, Candidates, Choice, Decoding, NoAnswer, PromptedLabeler, Question, Reply,
-    Request, Usage, answer_log_probs,
+    Request, Sharing, Usage, answer_log_probs,
 };
 use crate::batch::Tree;
 use crate::error::Result;
@@ -15,8 +15,6 @@ use crate::model::{self, CausalLm, Transformer};
 use crate::record::Method;
 use crate::tokenizer::Tokenizer;
 
-/// Padded tokens in one forward pass.
-const MAX_TOKENS: usize = 8_192;
 /// Tokens held in memory while texts are written, what they go on from included.
 const MAX_HELD_TOKENS: usize = 32_768;
 
@@ -42,18 +40,22 @@ struct Prompt {
 pub type LocalLabeler<M = Transformer> = PromptedLabeler<LocalAnswerer<M>>;
 
 impl LocalLabeler<Transformer> {
-    /// Loads the model of a Hugging Face folder; its name is the folder's.
+    /// Loads the model of a Hugging Face folder, whose name is the labeler's, to be asked what is
+    /// asked by default.
     ///
     /// # Errors
     /// As [`model::load`] and [`Tokenizer::load`].
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
-        Ok(Self::over(LocalAnswerer::load(dir, device)?))
+        Self::over(LocalAnswerer::load(dir, device)?)
     }
 }
 
 impl<M: CausalLm> LocalLabeler<M> {
-    /// A labeler from a model and its tokenizer.
-    pub fn new(name: String, model: M, tokenizer: Tokenizer) -> Self {
+    /// A labeler from a model and its tokenizer, which asks what is asked by default.
+    ///
+    /// # Errors
+    /// As [`Asking::new`](super::Asking::new).
+    pub fn of(name: String, model: M, tokenizer: Tokenizer) -> Result<Self> {
         Self::over(LocalAnswerer::new(name, model, tokenizer))
     }
 }
@@ -182,7 +184,8 @@ impl<M: CausalLm> Answerer for LocalAnswerer<M> {
             tree.completions.retain(|rest| rest.len() <= room);
         }
         trees.retain(|tree| !tree.completions.is_empty());
-        let mut found = answer_log_probs(&self.model, &trees, &candidates, MAX_TOKENS)?.into_iter();
+        let mut found =
+            answer_log_probs(&self.model, &trees, &candidates, &Sharing::default())?.into_iter();
         let answer = |length: usize| {
             let log_probs = (length <= limit).then(|| found.next()).flatten();
             let choice = log_probs.map(|log_probs| Choice {

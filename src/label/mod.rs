@@ -9,23 +9,34 @@
 
 mod answer;
 mod answerer;
+mod asking;
+pub mod config;
 pub mod endpoint;
+mod ensemble;
+mod exemplar;
+mod fit;
 mod judgement;
 mod local;
 mod oracle;
+mod position;
 pub mod prompt;
 mod prompted;
+mod shared;
 mod stage;
 
-pub use answer::{Candidates, answer_log_probs};
+pub use answer::{Candidates, Sharing, answer_log_probs};
 pub use answerer::{
     Answered, Answerer, Choice, Decoding, NoAnswer, Question, Reply, Request, Usage,
 };
+pub use asking::Asking;
+pub use config::{AskConfig, LabelerConfig};
+pub use ensemble::{Combine, Ensemble};
 pub use judgement::{Judgement, Scored};
 pub use local::{LocalAnswerer, LocalLabeler};
 pub use oracle::{OracleLabeler, held_out_pairs};
+pub use position::Positions;
 pub use prompted::PromptedLabeler;
-pub use stage::{Alignment, Labels, alignment, label};
+pub use stage::{Alignment, LabelReport, Labels, alignment, label};
 
 use crate::error::Result;
 use crate::record::{Completion, Context};
@@ -83,3 +94,6 @@ pub trait Labeler {
     /// The labeler fails as a whole; where a single request fails, its answer says so.
     fn score(&mut self, candidates: &[Candidate]) -> Result<Vec<Scored>>;
 }
+
+#[cfg(test)]
+mod tests;

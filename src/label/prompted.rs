@@ -1,31 +1,100 @@
 //! A labeler that asks a language model.
 
-use super::prompt::{
-    COMPARE_ANSWERS, SCORE_ANSWERS, compare_prefix, compare_question, score_prefix, score_question,
-};
+use super::asking::{Asking, Item, Posed};
+use super::config::{AskConfig, RationaleConfig};
+use super::prompt::{Choose, Prompt};
 use super::{
-    Answered, Answerer, Candidate, Choice, Judgement, Labeler, NoAnswer, Pair, Scored, Usage,
+    Answered, Answerer, Candidate, Choice, Judgement, Labeler, NoAnswer, Pair, Question, Reply,
+    Request, Scored, Usage,
 };
 use crate::error::Result;
 use crate::record::Method;
 
 /// Judges by the answers of a language model, wherever it runs.
 ///
-/// A pair is asked in both orders. All that is asked about one prompt begins with the same text.
+/// A pair is asked in both orders unless the configuration says otherwise; with rationales, each
+/// question is asked after the model has written why. All that is asked about one prompt begins
+/// with the same text.
 pub struct PromptedLabeler<A> {
-    answerer: A,
-    compare_answers: Vec<String>,
-    score_answers: Vec<String>,
+    pub(super) answerer: A,
+    asking: Asking,
+}
+
+/// What came of one question: the probability of each answer, averaged over rationales.
+struct Opinion {
+    probabilities: Result<Vec<f32>, NoAnswer>,
+    method: Method,
+    rationales: Vec<String>,
+    usage: Usage,
 }
 
 impl<A: Answerer> PromptedLabeler<A> {
     /// A labeler that asks `answerer`.
-    pub fn over(answerer: A) -> Self {
-        Self {
-            answerer,
-            compare_answers: COMPARE_ANSWERS.map(String::from).into(),
-            score_answers: SCORE_ANSWERS.map(String::from).into(),
+    pub fn new(answerer: A, asking: Asking) -> Self {
+        Self { answerer, asking }
+    }
+
+    /// A labeler that asks `answerer` what is asked by default.
+    ///
+    /// # Errors
+    /// As [`Asking::new`].
+    pub fn over(answerer: A) -> Result<Self> {
+        Ok(Self::new(answerer, Asking::new(&AskConfig::default(), 0)?))
+    }
+
+    /// What the model makes of each question.
+    fn opinions(
+        &mut self,
+        posed: &[&Posed],
+        answers: &[String],
+        rationale: Option<&RationaleConfig>,
+    ) -> Result<Vec<Opinion>> {
+        let Some(rationale) = rationale else {
+            let questions: Vec<Question> = posed.iter().map(|p| p.question.clone()).collect();
+            let choices = self.answerer.choose(&questions, answers)?;
+            let alone = |choice| opinion(vec![choice], Vec::new());
+            return Ok(choices.into_iter().map(alone).collect());
+        };
+        let request = |posed: &&Posed| {
+            let (question, seed) = (posed.request(), posed.seed);
+            let seeds = (0..rationale.samples as u64).map(move |i| seed.wrapping_add(i));
+            seeds.map(move |seed| Request {
+                question: question.clone(),
+                seed,
+            })
+        };
+        let requests: Vec<Request> = posed.iter().flat_map(request).collect();
+        let replies = self.answerer.write(&requests, &rationale.decoding)?;
+        let written = replies.chunks(rationale.samples);
+        let mut questions = Vec::with_capacity(replies.len());
+        for (posed, replies) in posed.iter().zip(written.clone()) {
+            let texts = replies.iter().filter_map(|reply| reply.value.as_ref().ok());
+            questions.extend(texts.map(|reply| posed.after(&reply.text)));
         }
+        let mut choices = self.answerer.choose(&questions, answers)?.into_iter();
+        let mut opinions = Vec::with_capacity(posed.len());
+        for replies in written {
+            let answered = |reply: &Answered<Reply>| match &reply.value {
+                Ok(_) => choices.next(),
+                Err(why) => Some(Answered {
+                    value: Err(why.clone()),
+                    usage: Usage::default(),
+                }),
+            };
+            let choices: Vec<Answered<Choice>> = replies.iter().filter_map(answered).collect();
+            opinions.push(opinion(choices, replies.to_vec()));
+        }
+        Ok(opinions)
+    }
+
+    fn all_opinions(
+        &mut self,
+        items: &[Item],
+        answers: &[String],
+        rationale: Option<&RationaleConfig>,
+    ) -> Result<Vec<Opinion>> {
+        let posed: Vec<&Posed> = items.iter().flat_map(|item| &item.posed).collect();
+        self.opinions(&posed, answers, rationale)
     }
 }
 
@@ -35,183 +104,123 @@ impl<A: Answerer> Labeler for PromptedLabeler<A> {
     }
 
     fn compare(&mut self, pairs: &[Pair]) -> Result<Vec<Judgement>> {
-        let mut questions = Vec::with_capacity(2 * pairs.len());
-        for group in pairs.chunk_by(|a, b| a.prompt == b.prompt) {
-            let prefix = compare_prefix(&group[0].prompt.transcript()).into();
-            let orders = group
-                .iter()
-                .flat_map(|pair| [(pair.a, pair.b), (pair.b, pair.a)]);
-            let question = |(first, second)| compare_question(&prefix, first, second);
-            questions.extend(orders.map(question));
-        }
-        let choices = self.answerer.choose(&questions, &self.compare_answers)?;
-        Ok(choices.chunks_exact(2).map(judgement).collect())
+        let items = self.asking.pairs(pairs, &self.answerer)?;
+        let answers = self.asking.compare.file.answers.clone();
+        let rationale = self.asking.config.rationale.clone();
+        let opinions = self.all_opinions(&items, &answers, rationale.as_ref())?;
+        let mut opinions = opinions.into_iter();
+        let judge = |item: &Item| {
+            let opinions = opinions.by_ref().take(item.posed.len()).collect();
+            judgement(item, opinions, &self.asking)
+        };
+        Ok(items.iter().map(judge).collect())
     }
 
-    /// Expected score `s` of 1 to 10 under the answer probabilities, mapped to `(s - 5.5) / 4.5`.
+    /// Expected value of the answers, mapped to `[-1, 1]`: of 1 to 10, `(s - 5.5) / 4.5`.
     fn score(&mut self, candidates: &[Candidate]) -> Result<Vec<Scored>> {
-        let mut questions = Vec::with_capacity(candidates.len());
-        for group in candidates.chunk_by(|a, b| a.prompt == b.prompt) {
-            let prefix = score_prefix(&group[0].prompt.transcript()).into();
-            let question = |row: &Candidate| score_question(&prefix, row.completion);
-            questions.extend(group.iter().map(question));
+        let items = self.asking.candidates(candidates, &self.answerer)?;
+        let answers = self.asking.score.file.answers.clone();
+        let rationale = self.asking.config.score_rationale.clone();
+        let opinions = self.all_opinions(&items, &answers, rationale.as_ref())?;
+        let scored = items.iter().zip(opinions);
+        let score = |(item, opinion)| scored_of(item, opinion, &self.asking.score);
+        Ok(scored.map(score).collect())
+    }
+}
+
+/// The mean over the answers that there are.
+fn opinion(choices: Vec<Answered<Choice>>, replies: Vec<Answered<Reply>>) -> Opinion {
+    let usage = replies.iter().map(|reply| reply.usage);
+    let usage = usage.chain(choices.iter().map(|choice| choice.usage)).sum();
+    let texts = replies.into_iter().filter_map(|reply| reply.value.ok());
+    let rationales = texts.map(|reply| reply.text.trim().to_string()).collect();
+    let (mut totals, mut n) = (Vec::new(), 0.0);
+    let (mut method, mut missing) = (Method::LogProbs, None);
+    for choice in choices {
+        match choice.value {
+            Ok(choice) => {
+                totals.resize(choice.log_probs.len(), 0.0);
+                for (total, log_prob) in totals.iter_mut().zip(&choice.log_probs) {
+                    *total += log_prob.exp();
+                }
+                n += 1.0;
+                // What was read from text once was not read from probabilities.
+                if choice.method == Method::Text {
+                    method = Method::Text;
+                }
+            }
+            Err(why) => missing = missing.or(Some(why)),
         }
-        let choices = self.answerer.choose(&questions, &self.score_answers)?;
-        Ok(choices.into_iter().map(scored).collect())
     }
-}
-
-/// The verdict of two orders, the first with `a` first.
-fn judgement(orders: &[Answered<Choice>]) -> Judgement {
-    let p = |order: usize, answer: usize| {
-        let choice = orders[order].value.as_ref().ok()?;
-        Some(choice.log_probs[answer].exp())
+    let mean = || totals.iter().map(|total: &f32| total / n).collect();
+    let nobody = || NoAnswer::Failed {
+        message: "there is no answer".into(),
     };
-    Judgement {
-        p_a_first: p(0, 0),
-        p_a_second: p(1, 1),
-        no_verdict: orders.iter().find_map(|order| order.value.clone().err()),
-        method: method(orders.iter().filter_map(|order| order.value.as_ref().ok())),
+    Opinion {
+        probabilities: match n {
+            0.0 => Err(missing.unwrap_or_else(nobody)),
+            _ => Ok(mean()),
+        },
+        method,
+        rationales,
+        usage,
+    }
+}
+
+fn judgement(item: &Item, opinions: Vec<Opinion>, asking: &Asking) -> Judgement {
+    let mut found = Judgement {
+        p_a_first: None,
+        p_a_second: None,
+        no_verdict: None,
+        method: Method::LogProbs,
+        truncated: item.truncated,
         rationales: Vec::new(),
-        usage: orders.iter().map(|order| order.usage).sum::<Usage>(),
+        usage: Usage::default(),
+    };
+    let inverted = asking.compare.file.choose == Choose::Worse;
+    for (opinion, &a_first) in opinions.into_iter().zip(&item.a_first) {
+        match opinion.probabilities {
+            Ok(probabilities) => {
+                // The answer that says that `a` is better.
+                let answer = usize::from(a_first == inverted);
+                let mut p = probabilities[answer];
+                if let Some([low, high]) = asking.config.clamp {
+                    p = p.clamp(low, high);
+                }
+                match a_first {
+                    true => found.p_a_first = Some(p),
+                    false => found.p_a_second = Some(p),
+                }
+            }
+            Err(why) => found.no_verdict = found.no_verdict.or(Some(why)),
+        }
+        if opinion.method == Method::Text {
+            found.method = Method::Text;
+        }
+        found.rationales.extend(opinion.rationales);
+        found.usage += opinion.usage;
     }
+    found
 }
 
-/// The weaker of the methods: what was read from text once was not read from probabilities.
-fn method<'a>(mut choices: impl Iterator<Item = &'a Choice>) -> Method {
-    match choices.find(|choice| choice.method == Method::Text) {
-        Some(_) => Method::Text,
-        None => Method::LogProbs,
-    }
-}
-
-fn scored(answer: Answered<Choice>) -> Scored {
-    let score = |choice: &Choice| expected_score(&choice.log_probs);
+fn scored_of(item: &Item, opinion: Opinion, prompt: &Prompt) -> Scored {
+    let expected = |probabilities: Vec<f32>| expected(&probabilities, &prompt.file.values);
     Scored {
-        score: answer.value.as_ref().map(score).map_err(NoAnswer::clone),
-        method: method(answer.value.iter()),
-        rationales: Vec::new(),
-        usage: answer.usage,
+        score: opinion.probabilities.map(expected),
+        method: opinion.method,
+        truncated: item.truncated,
+        rationales: opinion.rationales,
+        usage: opinion.usage,
     }
 }
 
-fn expected_score(log_probs: &[f32]) -> f32 {
-    let score: f32 = (1..)
-        .zip(log_probs)
-        .map(|(score, p)| score as f32 * p.exp())
-        .sum();
-    (score - 5.5) / 4.5
+/// `sum_i v_i p_i`, mapped so that the lowest value is -1 and the highest 1.
+fn expected(probabilities: &[f32], values: &[f32]) -> f32 {
+    let low = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let score: f32 = values.iter().zip(probabilities).map(|(v, p)| v * p).sum();
+    (score - (low + high) / 2.0) / ((high - low) / 2.0)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::label::{Decoding, Question, Reply, Request};
-    use crate::record::Context;
-
-    /// Says what it is told, question by question, and remembers what it was asked.
-    struct Scripted {
-        choices: Vec<Result<Vec<f32>, NoAnswer>>,
-        asked: Vec<String>,
-    }
-
-    impl Answerer for Scripted {
-        fn name(&self) -> &str {
-            "scripted"
-        }
-
-        fn choose(
-            &mut self,
-            questions: &[Question],
-            _: &[String],
-        ) -> Result<Vec<Answered<Choice>>> {
-            self.asked.extend(questions.iter().map(Question::full));
-            let choice = |probs: Vec<f32>| Choice {
-                log_probs: probs.into_iter().map(f32::ln).collect(),
-                method: Method::LogProbs,
-            };
-            let answer = |value: Result<Vec<f32>, NoAnswer>| Answered {
-                value: value.map(choice),
-                usage: Usage {
-                    requests: 1,
-                    ..Usage::default()
-                },
-            };
-            Ok(self.choices.drain(..questions.len()).map(answer).collect())
-        }
-
-        fn write(&mut self, _: &[Request], _: &Decoding) -> Result<Vec<Answered<Reply>>> {
-            Ok(Vec::new())
-        }
-    }
-
-    fn pair<'a>(prompt: &'a Context, a: &'a str, b: &'a str) -> Pair<'a> {
-        Pair {
-            prompt_id: "1",
-            prompt,
-            a,
-            b,
-        }
-    }
-
-    #[test]
-    fn a_pair_is_asked_in_both_orders() {
-        let choices = vec![Ok(vec![0.8, 0.2]), Ok(vec![0.3, 0.7])];
-        let asked = Vec::new();
-        let mut labeler = PromptedLabeler::over(Scripted { choices, asked });
-        let found = &labeler.compare(&[pair(&"text".into(), "x", "y")]).unwrap()[0];
-        // "1" with a first and "2" with b first both say a: (0.8 + 0.7) / 2.
-        assert!((found.p_a().unwrap() - 0.75).abs() < 1e-6);
-        assert_eq!((found.usage.requests, found.method), (2, Method::LogProbs));
-        let asked = &labeler.answerer.asked;
-        assert!(
-            asked[0].contains("Summary 1 - x\nSummary 2 - y"),
-            "{asked:?}"
-        );
-        assert!(
-            asked[1].contains("Summary 1 - y\nSummary 2 - x"),
-            "{asked:?}"
-        );
-        assert!(asked[0].ends_with("Preferred Summary="), "{asked:?}");
-    }
-
-    #[test]
-    fn a_missing_answer_takes_its_pair_alone() {
-        let text = "I cannot say".to_string();
-        let choices = vec![
-            Ok(vec![0.8, 0.2]),
-            Err(NoAnswer::Unreadable { text }),
-            Ok(vec![0.5, 0.5]),
-            Ok(vec![0.5, 0.5]),
-        ];
-        let asked = Vec::new();
-        let mut labeler = PromptedLabeler::over(Scripted { choices, asked });
-        let text = "text".into();
-        let pairs = [pair(&text, "x", "y"), pair(&text, "v", "w")];
-        let found = labeler.compare(&pairs).unwrap();
-        let kind = found[0].no_verdict.as_ref().map(NoAnswer::kind);
-        assert_eq!((found[0].p_a(), kind), (None, Some("unreadable")));
-        assert_eq!(found[1].p_a(), Some(0.5));
-    }
-
-    /// All on 10 is 1, all on 1 is -1, uniform is 0, half on 8 and half on 9 is (8.5 - 5.5) / 4.5.
-    #[test]
-    fn scores_map_to_minus_one_to_one() {
-        let never = f32::NEG_INFINITY;
-        let mut top = [never; 10];
-        top[9] = 0.0;
-        let mut bottom = [never; 10];
-        bottom[0] = 0.0;
-        let mut mixed = [never; 10];
-        (mixed[7], mixed[8]) = (0.5f32.ln(), 0.5f32.ln());
-        let cases = [
-            (top, 1.0),
-            (bottom, -1.0),
-            ([0.1f32.ln(); 10], 0.0),
-            (mixed, 2.0 / 3.0),
-        ];
-        for (log_probs, expected) in cases {
-            assert!((expected_score(&log_probs) - expected).abs() < 1e-6);
-        }
-    }
-}
+mod tests;

@@ -1,8 +1,10 @@
 //! Completions become preferences, and preferences are held against the truth.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::{Judgement, Labeler, NoAnswer, Pair, Usage};
+use super::{Judgement, Labeler, NoAnswer, Pair, Positions, Usage};
 use crate::error::Result;
 use crate::eval::stats::{Interval, wilson};
 use crate::progress::Progress;
@@ -18,7 +20,34 @@ pub struct Labels {
     pub preferences: Vec<Preference>,
     /// The pairs without.
     pub unlabeled: Vec<Unlabeled>,
+    /// Verdicts by how they were found.
+    pub methods: BTreeMap<Method, usize>,
+    /// Pairs whose text had to lose its beginning to fit.
+    pub truncated: usize,
     /// What all of them cost.
+    pub usage: Usage,
+}
+
+/// `label.json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LabelReport {
+    /// Pairs with a verdict.
+    pub labeled: usize,
+    /// Of those, the ones that the labeler holds for equally good.
+    pub ties: usize,
+    /// Pairs without a verdict, by what went wrong.
+    pub no_verdict: BTreeMap<String, usize>,
+    /// Pairs whose text had to lose its beginning to fit.
+    pub truncated: usize,
+    /// Verdicts by how they were found.
+    pub methods: BTreeMap<Method, usize>,
+    /// What the position of the completions did.
+    #[serde(flatten)]
+    pub positions: Positions,
+    /// Agreement with the truth, where it is known.
+    #[serde(flatten)]
+    pub alignment: Option<Alignment>,
+    /// What the verdicts cost.
     pub usage: Usage,
 }
 
@@ -52,12 +81,34 @@ pub fn label(labeler: &mut dyn Labeler, completions: &[Completion]) -> Result<La
 }
 
 impl Labels {
+    /// What is worth knowing about them.
+    pub fn report(&self, alignment: Option<Alignment>) -> LabelReport {
+        let mut no_verdict = BTreeMap::new();
+        for pair in &self.unlabeled {
+            *no_verdict.entry(pair.kind.clone()).or_default() += 1;
+        }
+        let tied = |row: &&Preference| row.p_chosen == 0.5;
+        LabelReport {
+            labeled: self.preferences.len(),
+            ties: self.preferences.iter().filter(tied).count(),
+            no_verdict,
+            truncated: self.truncated,
+            methods: self.methods.clone(),
+            positions: Positions::of(&self.preferences),
+            alignment,
+            usage: self.usage,
+        }
+    }
+
     fn push(&mut self, (a, b): (&Completion, &Completion), judged: Judgement, labeler: &str) {
         self.usage += judged.usage;
+        self.truncated += usize::from(judged.truncated);
         match judged.p_a() {
-            Some(p_a) => self
-                .preferences
-                .push(preference((a, b), p_a, judged, labeler)),
+            Some(p_a) => {
+                *self.methods.entry(judged.method).or_default() += 1;
+                let row = preference((a, b), p_a, judged, labeler);
+                self.preferences.push(row);
+            }
             None => self.unlabeled.push(unlabeled(a, b, judged, labeler)),
         }
     }
@@ -117,10 +168,8 @@ pub struct Alignment {
     pub alignment: f64,
     /// 95% interval of it.
     pub ci: Interval,
-    /// Share of pairs where the same position won in both orders.
-    pub same_position: f64,
-    /// Of those, the share where it was the first.
-    pub first_position: f64,
+    /// The same share when a pair is asked once, averaged over the orders that were.
+    pub one_order: f64,
     /// Pairs on which the gold labeler has a preference.
     pub n: usize,
 }
@@ -148,30 +197,28 @@ pub fn alignment(preferences: &[Preference], gold: &mut dyn Labeler) -> Result<A
             .filter_map(|(row, gold)| Some((row, gold.p_a()?)))
             .filter(|&(_, gold)| gold != 0.5)
     };
-    let agreement = |(row, gold): (&Preference, f32)| match row.p_chosen {
+    let agreement = |p_chosen: f32, gold: f32| match p_chosen {
         0.5 => 0.5,
-        _ if gold > 0.5 => 1.0,
+        _ if (p_chosen > 0.5) == (gold > 0.5) => 1.0,
         _ => 0.0,
     };
     let n = decided().count();
-    let agreed: f64 = decided().map(agreement).sum();
-    let orders = || {
-        preferences
-            .iter()
-            .filter_map(|row| Some((row.p_first?, row.p_second?)))
-    };
-    let first = orders()
-        .filter(|&(first, second)| first > 0.5 && second <= 0.5)
-        .count();
-    let second = orders()
-        .filter(|&(first, second)| first <= 0.5 && second > 0.5)
-        .count();
-    let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
+    let agreed = decided().map(|(row, gold)| agreement(row.p_chosen, gold));
+    let agreed: f64 = agreed.sum();
+    let alone = decided().flat_map(|(row, gold)| {
+        // Shown second, `p_second` is the chosen one's probability all the same.
+        let orders = [row.p_first, row.p_second].into_iter().flatten();
+        orders.map(move |p| agreement(p, gold))
+    });
+    let (mut agreed_alone, mut n_alone) = (0.0, 0);
+    for agreed in alone {
+        agreed_alone += agreed;
+        n_alone += 1;
+    }
     Ok(Alignment {
         alignment: agreed / n.max(1) as f64,
         ci: wilson(agreed, n),
-        same_position: share(first + second, orders().count()),
-        first_position: share(first, first + second),
+        one_order: agreed_alone / n_alone.max(1) as f64,
         n,
     })
 }
@@ -281,12 +328,15 @@ mod tests {
         // Pair 1: clear for x. Pair 2: the first position wins both times, x by a little. Pair 3:
         // clear for y.
         let mut labeler = Scripted(vec![judged(0.9, 0.7), judged(0.9, 0.3), judged(0.1, 0.1)]);
-        let preferences = label(&mut labeler, &rows).unwrap().preferences;
+        let labels = label(&mut labeler, &rows).unwrap();
         // The truth (a = chosen): agrees, disagrees, tie.
         let mut gold = Scripted(vec![judged(1.0, 1.0), judged(0.0, 0.0), judged(0.5, 0.5)]);
-        let found = alignment(&preferences, &mut gold).unwrap();
+        let found = alignment(&labels.preferences, &mut gold).unwrap();
         assert_eq!((found.n, found.alignment), (2, 0.5));
-        assert!((found.same_position - 1.0 / 3.0).abs() < 1e-9);
-        assert_eq!(found.first_position, 1.0);
+        // Asked once: both orders of pair 1 agree; pair 2 says y as it should when x is second.
+        assert_eq!(found.one_order, 0.75);
+        let report = labels.report(Some(found));
+        assert!((report.positions.same_position - 1.0 / 3.0).abs() < 1e-9);
+        assert_eq!((report.labeled, report.methods[&Method::LogProbs]), (3, 3));
     }
 }

@@ -61,7 +61,7 @@ pub struct Input {
 }
 
 /// Memory of a model between two steps of generation.
-pub trait DecodeCache {
+pub trait DecodeCache: Clone {
     /// Keeps (and repeats) the rows listed in `rows`: rows that finished leave the batch, samples
     /// of one prompt share its encoding.
     #[must_use]

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
+use rlaif::cli::interrupt_on_ctrl_c;
 use rlaif::config::{Config, LabelerConfig};
 use rlaif::eval::{self, EvalReport};
 use rlaif::label::{self, LocalLabeler, OracleLabeler, Positions, held_out_pairs};
@@ -79,7 +80,7 @@ fn main() -> rlaif::Result<()> {
         config.rl.algorithm = AlgorithmConfig::Reinforce(ReinforceConfig {});
     }
 
-    let rlaif = Pipeline::new(config, &args.run)?;
+    let rlaif = Pipeline::new(config, &args.run)?.ended_by(&interrupt_on_ctrl_c()?);
     rlaif.sft()?;
     rlaif.sample()?;
     rlaif.label()?;

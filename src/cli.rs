@@ -14,9 +14,12 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::backend::Backend;
 use crate::config::Config;
-use crate::error::Result;
-use crate::pipeline::Pipeline;
-use crate::run::RunDir;
+use crate::error::{Error, Result};
+use crate::pipeline::{self, Pipeline, Planned};
+use crate::run::{Interrupt, RunDir};
+
+/// Exit code of an interrupted process: 128 and the number of SIGINT.
+pub const INTERRUPTED: u8 = 130;
 
 /// Aligns language models with AI feedback: label, reward model, RL, judged evaluation.
 #[derive(Debug, Parser)]
@@ -47,7 +50,13 @@ enum Verb {
         run: PathBuf,
     },
     /// Do all stages, skipping those that are finished.
-    Run(Stage),
+    Run {
+        #[command(flatten)]
+        stage: Stage,
+        /// Say what would be done and why, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Write an adapter and the model under it as one model.
     Merge {
         /// Folder of the adapter.
@@ -87,10 +96,45 @@ struct Stage {
 
 impl Stage {
     fn open(&self) -> Result<Pipeline> {
+        let interrupt = interrupt_on_ctrl_c()?;
+        Ok(Pipeline::new(self.config()?, &self.run)?.ended_by(&interrupt))
+    }
+
+    fn config(&self) -> Result<Config> {
         let mut config = Config::read(&self.config, &self.overrides)?;
         config.backend = self.backend.unwrap_or(config.backend);
-        Pipeline::new(config, &self.run)
+        Ok(config)
     }
+
+    #[expect(clippy::print_stdout, reason = "the answer to `rlaif run --dry-run`")]
+    fn plan(&self) -> Result<()> {
+        for Planned { stage, reason } in pipeline::plan(&self.config()?, &self.run)? {
+            match reason {
+                Some(reason) => println!("{stage:8} would run: {reason}"),
+                None => println!("{stage:8} would be skipped: unchanged"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A flag that Ctrl-C (also SIGTERM, where there is one) raises. The second time ends the process at
+/// once, with the exit code of an interrupted one.
+///
+/// # Errors
+/// The system refuses to handle signals.
+pub fn interrupt_on_ctrl_c() -> Result<Interrupt> {
+    let interrupt = Interrupt::default();
+    let flag = interrupt.clone();
+    let handler = move || {
+        if flag.request() {
+            std::process::exit(INTERRUPTED.into());
+        }
+        tracing::warn!("saving at the next step; interrupt again to end at once");
+    };
+    let failed = |e: ctrlc::Error| Error::Usage(format!("Ctrl-C cannot be handled: {e}"));
+    ctrlc::set_handler(handler).map_err(failed)?;
+    Ok(interrupt)
 }
 
 /// Does what the command line asks for.
@@ -111,7 +155,8 @@ pub fn run(cli: Cli) -> Result<()> {
             out,
             backend,
         } => crate::merge::merge(&adapter, &out, &backend.device()?),
-        Verb::Run(stage) => stage.open()?.run_all(),
+        Verb::Run { stage, dry_run } if dry_run => stage.plan(),
+        Verb::Run { stage, .. } => stage.open()?.run_all(),
         Verb::Chat(chat) => chat.run(),
         Verb::Score(score) => score.run(),
         Verb::Inspect(inspect) => inspect.run(),

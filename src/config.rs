@@ -15,6 +15,7 @@ pub use crate::label::LabelerConfig;
 use crate::model::LoraConfig;
 pub use crate::reward::RewardConfig;
 use crate::rl::RlConfig;
+use crate::run::CheckpointConfig;
 pub use crate::sft::SftConfig;
 
 /// A whole run.
@@ -43,6 +44,9 @@ pub struct Config {
     pub rl: RlConfig,
     /// Stage 5.
     pub eval: EvalConfig,
+    /// When a training saves what it needs to go on.
+    #[serde(default)]
+    pub checkpoint: CheckpointConfig,
 }
 
 fn default_seed() -> u64 {
@@ -194,7 +198,8 @@ impl Config {
         for (i, judge) in self.eval.judges.iter().enumerate() {
             judge.validate(&format!("eval.judges[{i}]"))?;
         }
-        self.eval.sampling.validate("eval.sampling")
+        self.eval.sampling.validate("eval.sampling")?;
+        self.checkpoint.validate()
     }
 }
 

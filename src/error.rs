@@ -128,6 +128,14 @@ pub enum Error {
         /// What was found, and what to try.
         symptoms: String,
     },
+    /// The user wished to stop; what was done is saved.
+    #[error("interrupted: {stage} is saved at step {step}; the same command goes on from there")]
+    Interrupted {
+        /// Name of the stage.
+        stage: String,
+        /// Steps taken.
+        step: usize,
+    },
     /// The request makes no sense for this run: a stage without its input, for instance.
     #[error("{0}")]
     Usage(String),

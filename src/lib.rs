@@ -34,6 +34,7 @@ pub mod chat;
 pub mod cli;
 pub mod config;
 mod data;
+mod epochs;
 pub mod error;
 pub mod eval;
 pub mod generate;

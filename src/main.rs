@@ -31,5 +31,8 @@ fn main() -> ExitCode {
         eprintln!("  caused by: {cause}");
         source = cause.source();
     }
-    ExitCode::FAILURE
+    match error {
+        rlaif::Error::Interrupted { .. } => cli::INTERRUPTED.into(),
+        _ => ExitCode::FAILURE,
+    }
 }

@@ -1,25 +1,30 @@
 //! A whole run in a folder: each stage reads what came before, does its work and writes what comes
 //! next. A stage that has finished with the same inputs is skipped.
 
+mod folder;
+mod inputs;
 mod models;
+mod plan;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use burn::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use self::inputs::{EVAL, LABEL, REWARD, RL, SAMPLE, SFT};
 use self::models::Models;
 pub use self::models::tokenizer_of;
+use self::plan::stages;
+pub use self::plan::{Planned, plan};
 use crate::config::{Config, LabelerConfig};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::eval::{self, Contender};
 use crate::label::{self, Labeler, OracleLabeler};
 use crate::model;
 use crate::record::{Completion, Preference, read_jsonl};
 use crate::reward::{self, DirectReward, ModelReward, Reward};
 use crate::rl::{self, Policy, RewardKind, RlRun};
-use crate::run::RunDir;
+use crate::run::{Interrupt, RunDir, RunLock};
 use crate::sample;
 use crate::seed::rng_for;
 use crate::sft;
@@ -34,15 +39,24 @@ pub struct Pipeline {
     /// Where a branch finds what it has not made itself.
     parent: Option<RunDir>,
     device: Device,
+    interrupt: Interrupt,
+    _lock: RunLock,
 }
 
 impl Pipeline {
     /// Opens a run folder and writes the resolved run file into it.
     ///
     /// # Errors
-    /// The folder cannot be written, or the backend is not compiled in.
+    /// The folder cannot be written, another process is at work in it, or the backend is not compiled in.
     pub fn new(config: Config, root: &Path) -> Result<Self> {
-        Self::open(config, RunDir::create(root)?, None)
+        Self::open(config, RunDir::create(root)?, None, Interrupt::default())
+    }
+
+    /// Lets `interrupt` end a training, which saves its state first.
+    #[must_use]
+    pub fn ended_by(mut self, interrupt: &Interrupt) -> Self {
+        self.interrupt = interrupt.clone();
+        self
     }
 
     /// A run inside this run that shares what it does not make itself: the fine-tuned policy, the
@@ -54,17 +68,26 @@ impl Pipeline {
         let mut config = self.config.clone();
         change(&mut config);
         config.validate()?;
-        Self::open(config, self.run.child(name)?, Some(self.run.clone()))
+        let (run, parent) = (self.run.child(name)?, Some(self.run.clone()));
+        Self::open(config, run, parent, self.interrupt.clone())
     }
 
-    fn open(config: Config, run: RunDir, parent: Option<RunDir>) -> Result<Self> {
+    fn open(
+        config: Config,
+        run: RunDir,
+        parent: Option<RunDir>,
+        interrupt: Interrupt,
+    ) -> Result<Self> {
         let device = config.backend.device()?;
+        let lock = run.lock()?;
         run.write_text("config.toml", &config.to_toml()?)?;
         Ok(Self {
             config,
             run,
             parent,
             device,
+            interrupt,
+            _lock: lock,
         })
     }
 
@@ -73,14 +96,16 @@ impl Pipeline {
     /// # Errors
     /// Those of the stages.
     pub fn run_all(&self) -> Result<()> {
-        self.sft()?;
-        if self.config.rl.reward == RewardKind::Model {
-            self.sample()?;
-            self.label()?;
-            self.reward()?;
+        for stage in stages(&self.config) {
+            match stage {
+                SFT => self.sft()?,
+                SAMPLE => self.sample()?,
+                LABEL => self.label()?,
+                REWARD => self.reward()?,
+                RL => self.rl()?,
+                _ => self.eval()?,
+            }
         }
-        self.rl()?;
-        self.eval()?;
         crate::report::write(&self.run)
     }
 
@@ -92,18 +117,18 @@ impl Pipeline {
         let Some(config) = &self.config.sft else {
             return Ok(());
         };
-        self.stage("sft", || {
+        self.stage(SFT, |inputs| {
             let policy = &self.config.policy;
             let (initial, tokenizer) = self.models().load_policy(&policy.model)?;
             let rows = self.config.data.read_demonstrations()?;
-            let mut metrics = self.run.metrics()?;
-            metrics.open("sft")?;
+            let mut journal = self.journal("sft", "sft", inputs)?;
             let start = (initial, &tokenizer);
             let (trained, rate) =
-                sft::train(config, policy, start, &rows, &mut metrics, self.config.seed)?;
+                sft::train(config, policy, start, &rows, &mut journal, self.config.seed)?;
             models::save(&self.run, "sft/model", &trained, &tokenizer)?;
             self.run
-                .write_json("sft.json", &json!({ "tokens_per_second": rate }))
+                .write_json("sft.json", &json!({ "tokens_per_second": rate }))?;
+            journal.finish()
         })
     }
 
@@ -112,7 +137,7 @@ impl Pipeline {
     /// # Errors
     /// See [`sample::sample`].
     pub fn sample(&self) -> Result<()> {
-        self.stage("sample", || {
+        self.stage(SAMPLE, |_| {
             let (model, tokenizer) = self.models().load(&self.initial_policy()?)?;
             let policy = Policy {
                 model: &model,
@@ -139,7 +164,7 @@ impl Pipeline {
     /// # Errors
     /// See [`label::label`].
     pub fn label(&self) -> Result<()> {
-        self.stage("label", || {
+        self.stage(LABEL, |_| {
             let completions: Vec<Completion> =
                 read_jsonl(self.input("completions.jsonl", "sample")?)?;
             let mut labeler = self.labeler(&self.config.labeler)?;
@@ -169,19 +194,18 @@ impl Pipeline {
     /// # Errors
     /// See [`reward::train`].
     pub fn reward(&self) -> Result<()> {
-        self.stage("reward", || {
+        self.stage(REWARD, |inputs| {
             let preferences: Vec<Preference> =
                 read_jsonl(self.input("preferences.jsonl", "label")?)?;
             let start = self.initial_policy()?;
             let (backbone, tokenizer) = self.models().load_policy(&start)?;
-            let mut metrics = self.run.metrics()?;
-            metrics.open("reward")?;
+            let mut journal = self.journal("reward", "reward", inputs)?;
             let (model, report) = reward::train(
                 &self.config.reward,
                 &self.config.policy,
                 (backbone, &tokenizer),
                 &preferences,
-                &mut metrics,
+                &mut journal,
                 self.config.seed,
             )?;
             tracing::info!(
@@ -193,7 +217,8 @@ impl Pipeline {
                 model::save_head(&model, dir)?;
                 tokenizer.save(dir)
             })?;
-            self.run.write_json("reward.json", &report)
+            self.run.write_json("reward.json", &report)?;
+            journal.finish()
         })
     }
 
@@ -202,13 +227,12 @@ impl Pipeline {
     /// # Errors
     /// See [`rl::train`].
     pub fn rl(&self) -> Result<()> {
-        self.stage("rl", || {
+        self.stage(RL, |inputs| {
             let mut models = self.models();
             let (initial, tokenizer) = models.load_policy(&self.initial_policy()?)?;
             let prompts = self.config.data.read_rl_prompts()?;
             let mut reward = self.reward_of_rl(&mut models)?;
-            let mut metrics = self.run.metrics()?;
-            metrics.open("rl")?;
+            let mut journal = self.journal("rl", "policy", inputs)?;
             let mut algorithm = self.config.rl.init(initial.clone());
             let mut run = RlRun {
                 config: &self.config.rl,
@@ -216,7 +240,7 @@ impl Pipeline {
                 tokenizer: &tokenizer,
                 prompts: &prompts,
                 reward: reward.as_mut(),
-                metrics: &mut metrics,
+                journal: &mut journal,
             };
             let trained = rl::train(&mut run, initial, algorithm.as_mut(), self.config.seed)?;
             models::save(&self.run, "policy/model", &trained.model, &tokenizer)?;
@@ -224,7 +248,8 @@ impl Pipeline {
                 .write_records("rollouts.jsonl", &trained.rollouts)?;
             let rate = trained.n_tokens as f64 / trained.generate_secs.max(f64::MIN_POSITIVE);
             self.run
-                .write_json("rl.json", &json!({ "generate_tokens_per_second": rate }))
+                .write_json("rl.json", &json!({ "generate_tokens_per_second": rate }))?;
+            journal.finish()
         })
     }
 
@@ -233,7 +258,7 @@ impl Pipeline {
     /// # Errors
     /// See [`eval::run`].
     pub fn eval(&self) -> Result<()> {
-        self.stage("eval", || {
+        self.stage(EVAL, |_| {
             let contenders = [
                 self.contender("policy", &self.input("policy/model", "rl")?)?,
                 self.contender("sft", &self.initial_policy()?)?,
@@ -320,69 +345,5 @@ impl Pipeline {
 
     fn models(&self) -> Models {
         Models::new(&self.device, &self.config)
-    }
-
-    /// A file or folder that an earlier stage has written.
-    fn input(&self, rel: &str, stage: &str) -> Result<PathBuf> {
-        let path = self.own_or_parents(rel);
-        if path.exists() {
-            return Ok(path);
-        }
-        Err(Error::Usage(format!(
-            "{} is missing: run stage `{stage}` first",
-            path.display()
-        )))
-    }
-
-    fn own_or_parents(&self, rel: &str) -> PathBuf {
-        let own = self.run.path(rel);
-        match &self.parent {
-            Some(parent) if !own.exists() => parent.path(rel),
-            _ => own,
-        }
-    }
-
-    /// Does the work of a stage unless it has been done with the same inputs.
-    fn stage(&self, name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
-        let inputs = self.fingerprint(name).to_string();
-        if self.run.stage_done(name, &inputs) {
-            tracing::info!("{name}: finished before, skipped");
-            return Ok(());
-        }
-        tracing::info!("{name}");
-        self.run.forget_stage(name)?;
-        let started = Instant::now();
-        work()?;
-        self.run
-            .finish_stage(name, &inputs, started.elapsed().as_secs_f64())
-    }
-
-    /// Everything in the run file that a stage and those before it depend on.
-    fn fingerprint(&self, stage: &str) -> Value {
-        let config = &self.config;
-        let mut parts = json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "seed": config.seed,
-            "backend": config.backend,
-            "data": config.data,
-            "policy": config.policy,
-            "sft": config.sft,
-        });
-        let later: [(&str, Value); 5] = [
-            ("sample", json!(config.sample)),
-            ("label", json!(config.labeler)),
-            ("reward", json!(config.reward)),
-            ("rl", json!(config.rl)),
-            ("eval", json!(config.eval)),
-        ];
-        if stage != "sft" {
-            for (name, part) in later {
-                parts[name] = part;
-                if name == stage {
-                    break;
-                }
-            }
-        }
-        parts
     }
 }

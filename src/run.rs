@@ -3,13 +3,20 @@
 //! What is written appears whole or not at all, so a run may be killed at any moment and started
 //! again. `stages.json` remembers which stages are finished and what they were given;
 //! `metrics.jsonl` holds the numbers logged along the way. This room does not know what a stage
-//! does, nor what a model is. One process at a time writes to a run folder.
+//! does, nor what a model is. One process at a time writes to a run
+//! folder: [`RunDir::lock`].
 
 mod answers;
 mod atomic;
+mod checkpoint;
+mod digest;
+mod interrupt;
+mod journal;
 pub(crate) mod jsonl;
+mod lock;
 mod metrics;
 mod stages;
+mod tensorboard;
 
 use std::fs;
 use std::io::Write;
@@ -21,6 +28,12 @@ use crate::error::{Error, Result};
 use crate::record::{self, Record};
 
 pub use answers::{Answer, AnswerLog, AnswerToken, TokenUsage};
+pub(crate) use digest::{digest_file, digest_folder};
+
+pub use checkpoint::{Checkpoint, CheckpointConfig, write_state};
+pub use interrupt::Interrupt;
+pub use journal::Journal;
+pub use lock::RunLock;
 pub use metrics::{Metric, MetricsLog};
 
 /// A run folder.

@@ -13,6 +13,7 @@ pub use self::config::SftConfig;
 pub use self::text::PackingStrategy;
 use crate::batch::{Batch, Document};
 use crate::config::PolicyConfig;
+use crate::epochs::Epochs;
 use crate::error::{Error, Result};
 use crate::log_prob::{Scores, gradients, scores};
 use crate::micro_batch::MicroBatches;
@@ -21,7 +22,7 @@ use crate::optim::Learner;
 use crate::progress::Progress;
 use crate::record::Demonstration;
 use crate::rl::loss::weighted_sum;
-use crate::run::MetricsLog;
+use crate::run::{Journal, write_state};
 use crate::seed::rng_for;
 use crate::tokenizer::Tokenizer;
 use crate::validation::Validation;
@@ -50,53 +51,64 @@ pub fn train<M: CausalLm>(
     policy: &PolicyConfig,
     (model, tokenizer): (M, &Tokenizer),
     demonstrations: &[Demonstration],
-    metrics: &mut MetricsLog,
+    journal: &mut Journal,
     seed: u64,
 ) -> Result<(M, f64)> {
     let rows = text::rows(demonstrations, config, (policy, tokenizer), model.max_len())?;
     let (rows, held) = held_out(rows, config, seed)?;
-    let total = rows.len().div_ceil(config.batch_size) * config.num_train_epochs;
+    let mut epochs = Epochs::new(rows.len(), config.batch_size, "sft", seed);
+    let total = epochs.steps() * config.num_train_epochs;
     let mut learner = config.optim.init(model, total);
-    let mut progress = Progress::new("sft", total as u64, "steps");
     let mut validation = Validation::new(config.validation);
-    let (started, mut n_tokens) = (Instant::now(), 0);
-    'training: for epoch in 0..config.num_train_epochs {
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.shuffle(&mut rng_for(seed, "sft", epoch as u64));
-        for picked in order.chunks(config.batch_size) {
-            let picked: Vec<Row> = picked.iter().map(|&i| rows[i].clone()).collect();
-            n_tokens += picked.iter().map(n_tokens_of).sum::<usize>();
-            let learning_rate = learner.learning_rate();
-            let (next, grad_norm, means) = step(learner, picked, config)?;
-            learner = next;
-            let mut told = vec![
-                ("loss", f64::from(means[0])),
-                ("entropy", means[1].into()),
-                ("mean_token_accuracy", means[2].into()),
-                ("grad_norm", grad_norm.into()),
-                ("learning_rate", learning_rate),
-                ("num_tokens", n_tokens as f64),
-            ];
-            let mut stop = false;
-            if validation.is_due(learner.steps(), total) {
-                let model = learner.model.valid();
-                let means = measure(&model, &held)?;
-                let names = ["eval_loss", "eval_entropy", "eval_mean_token_accuracy"];
-                told.extend(names.into_iter().zip(means));
-                stop = validation.observe(means[0], || model);
-            }
-            metrics.write("sft", learner.steps(), &told)?;
-            progress.message(format!("loss {:.3}", means[0]));
-            progress.inc(1);
-            if stop {
-                break 'training;
-            }
-        }
+    let mut n_tokens = 0;
+    if let Some(saved) = journal.resume()? {
+        learner = learner.load(&saved.path)?;
+        validation = validation.load(&saved.path, || learner.model.valid())?;
+        n_tokens = saved.state()?;
     }
-    Ok((
-        validation.finish(learner.model.valid()),
-        n_tokens as f64 / started.elapsed().as_secs_f64(),
-    ))
+    let mut progress = Progress::new("sft", total as u64, "steps");
+    progress.inc(learner.steps() as u64);
+    let (started, n_tokens_before) = (Instant::now(), n_tokens);
+    for at in learner.steps()..total {
+        let picked = epochs.batch(at).iter().map(|&i| rows[i].clone());
+        let picked: Vec<Row> = picked.collect();
+        n_tokens += picked.iter().map(n_tokens_of).sum::<usize>();
+        let learning_rate = learner.learning_rate();
+        let (next, grad_norm, means) = step(learner, picked, config)?;
+        learner = next;
+        let mut told = named(["loss", "entropy", "mean_token_accuracy"], &means);
+        told.extend([
+            ("grad_norm", grad_norm.into()),
+            ("learning_rate", learning_rate),
+            ("num_tokens", n_tokens as f64),
+        ]);
+        let mut stop = learner.steps() == total;
+        if validation.is_due(learner.steps(), total) {
+            let model = learner.model.valid();
+            let means = measure(&model, &held)?;
+            let names = ["eval_loss", "eval_entropy", "eval_mean_token_accuracy"];
+            told.extend(names.into_iter().zip(means));
+            stop |= validation.observe(means[0], || model);
+        }
+        journal.write(learner.steps(), &told)?;
+        progress.message(format!("loss {:.3}", means[0]));
+        progress.inc(1);
+        if stop {
+            break;
+        }
+        journal.step_done(learner.steps(), |dir| {
+            learner.save(dir)?;
+            validation.save(dir)?;
+            write_state(dir, &n_tokens)
+        })?;
+    }
+    let rate = (n_tokens - n_tokens_before) as f64 / started.elapsed().as_secs_f64();
+    Ok((validation.finish(learner.model.valid()), rate))
+}
+
+fn named<const N: usize>(names: [&'static str; N], values: &[f32]) -> Vec<(&'static str, f64)> {
+    let values = values.iter().map(|&value| value.into());
+    names.into_iter().zip(values).collect()
 }
 
 /// The rows to train on, and those to measure on.

@@ -1,5 +1,9 @@
 //! Held-out rows during a training: when to measure, which model to keep, when to stop.
 
+use std::path::Path;
+
+use burn::module::Module;
+use burn::store::RecordError;
 use serde::{Deserialize, Serialize};
 
 use crate::config::at_least;
@@ -83,6 +87,53 @@ impl<M> Validation<M> {
     /// The model to end with.
     pub(crate) fn finish(self, last: M) -> M {
         self.best.and_then(|(_, model)| model).unwrap_or(last)
+    }
+}
+
+/// What a checkpoint remembers of a validation besides the best model.
+#[derive(Serialize, Deserialize)]
+struct Measured {
+    best: Option<f64>,
+    since: usize,
+    /// Whether the best model is beside it.
+    kept: bool,
+}
+
+/// Files of a checkpoint; burn adds its own ending to the second.
+const MEASURED: &str = "validation.json";
+const BEST: &str = "best";
+
+impl<M: Module> Validation<M> {
+    /// Writes the measurements and the best model into the folder of a checkpoint.
+    pub(crate) fn save(&self, dir: &Path) -> Result<()> {
+        let model = self.best.as_ref().and_then(|(_, model)| model.as_ref());
+        let measured = Measured {
+            best: self.best.as_ref().map(|(loss, _)| *loss),
+            since: self.since,
+            kept: model.is_some(),
+        };
+        let path = dir.join(MEASURED);
+        let text = serde_json::to_string(&measured);
+        let text = text.map_err(|e| Error::file(&path, e.to_string()))?;
+        std::fs::write(&path, text).map_err(Error::io("write", &path))?;
+        let failed = |e: RecordError| Error::file(dir, e.to_string());
+        model.map_or(Ok(()), |model| {
+            model.clone().save_file(dir.join(BEST)).map_err(failed)
+        })
+    }
+
+    /// Takes over what [`save`](Self::save) wrote; `like` makes a model to put the weights into.
+    pub(crate) fn load(mut self, dir: &Path, like: impl FnOnce() -> M) -> Result<Self> {
+        let path = dir.join(MEASURED);
+        let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let measured: Measured =
+            serde_json::from_str(&text).map_err(|e| Error::file(&path, e.to_string()))?;
+        let failed = |e: RecordError| Error::file(dir, e.to_string());
+        let read = || like().try_load_file(dir.join(BEST)).map_err(failed);
+        let model = measured.kept.then(read).transpose()?;
+        self.best = measured.best.map(|loss| (loss, model));
+        self.since = measured.since;
+        Ok(self)
     }
 }
 

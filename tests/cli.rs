@@ -326,14 +326,20 @@ fn a_full_disk_leaves_nothing_half_written() {
         "sft",
         smoke(),
         "model.safetensors",
-        &["config.toml", "metrics.jsonl", "sft"],
+        &[
+            ".lock",
+            "config.toml",
+            "metrics.jsonl",
+            "sft",
+            "tensorboard",
+        ],
     );
     assert_eq!(names(&folder.path().join("sft/sft")), [""; 0]);
     check(
         "sample",
         &without_sft,
         "completions.jsonl: cannot write",
-        &["config.toml"],
+        &[".lock", "config.toml"],
     );
 }
 
@@ -397,4 +403,34 @@ fn the_smoke_run_does_every_stage_once_and_repeats_to_the_byte() {
     let (_, said) = run("first");
     assert_eq!(said.matches("skipped").count(), 6, "{said}");
     assert_eq!(times(), written);
+    check_plans(&first);
+}
+
+/// What `--dry-run` says of a finished run, unchanged and changed.
+fn check_plans(run: &Path) {
+    let plan = |more: &[&str]| {
+        let path = run.to_str().unwrap();
+        let mut args = vec!["run", "--config", "configs/smoke.toml", "--run", path];
+        args.push("--dry-run");
+        args.extend(more);
+        String::from_utf8(rlaif(&args).stdout).unwrap()
+    };
+    assert_eq!(plan(&[]).matches("would be skipped").count(), 6);
+    let expected = "\
+sft      would be skipped: unchanged
+sample   would be skipped: unchanged
+label    would be skipped: unchanged
+reward   would run: `reward.batch_size` was 16, is 8
+rl       would run: comes after reward
+eval     would run: comes after reward
+";
+    assert_eq!(plan(&["--set", "reward.batch_size=8"]), expected);
+    // What a stage reads is known by its content.
+    let labels = run.join("preferences.jsonl");
+    let altered = fs::read_to_string(&labels)
+        .unwrap()
+        .replacen("0.", "0.0", 1);
+    fs::write(&labels, altered).unwrap();
+    let expected = "reward   would run: `preferences.jsonl` has changed";
+    assert!(plan(&[]).contains(expected), "{}", plan(&[]));
 }

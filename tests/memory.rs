@@ -74,7 +74,7 @@ fn optimise(base: &Path, reward: &Path, lora: &LoraConfig, run: &RunDir) {
         tokenizer: &tokenizer,
         prompts: &[prompt(0), prompt(1)],
         reward: &mut ModelReward::new(reward_model, tokenizer.clone(), policy.clone()),
-        metrics: &mut run.metrics().unwrap(),
+        journal: &mut run.journal("rl", "policy").unwrap(),
     };
     train(&mut rl, initial, algorithm.as_mut(), 17).unwrap();
 }

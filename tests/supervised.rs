@@ -55,8 +55,8 @@ fn fine_tune(text: &str) -> Vec<Metric> {
     let rows: Vec<Demonstration> = ANSWERS.iter().map(row).collect();
     let config: SftConfig = read(text);
     let start = (model(&tokenizer), &tokenizer);
-    let mut metrics = run.metrics().unwrap();
-    sft::train(&config, &policy(), start, &rows, &mut metrics, 1).unwrap();
+    let mut journal = run.journal("sft", "sft").unwrap();
+    sft::train(&config, &policy(), start, &rows, &mut journal, 1).unwrap();
     read_jsonl(run.path("metrics.jsonl")).unwrap()
 }
 
@@ -74,8 +74,8 @@ fn train_reward(text: &str) -> Vec<Metric> {
     let rows: Vec<Preference> = ANSWERS.windows(2).map(row).collect();
     let config: RewardConfig = read(text);
     let start = (model(&tokenizer), &tokenizer);
-    let mut metrics = run.metrics().unwrap();
-    reward::train(&config, &policy(), start, &rows, &mut metrics, 1).unwrap();
+    let mut journal = run.journal("reward", "reward").unwrap();
+    reward::train(&config, &policy(), start, &rows, &mut journal, 1).unwrap();
     read_jsonl(run.path("metrics.jsonl")).unwrap()
 }
 
@@ -148,8 +148,8 @@ fn fine_tune_on(rows: serde_json::Value, text: &str) -> Vec<Metric> {
     let config: SftConfig = read(text);
     config.validate().unwrap();
     let start = (model(&tokenizer), &tokenizer);
-    let mut metrics = run.metrics().unwrap();
-    sft::train(&config, &policy(), start, &rows, &mut metrics, 1).unwrap();
+    let mut journal = run.journal("sft", "sft").unwrap();
+    sft::train(&config, &policy(), start, &rows, &mut journal, 1).unwrap();
     read_jsonl(run.path("metrics.jsonl")).unwrap()
 }
 

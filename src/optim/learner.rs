@@ -1,11 +1,19 @@
-//! A model under its optimizer.
+//! A model under its optimizer: steps, and what is needed to go on after one.
+
+use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
+use burn::store::RecordError;
 
 use super::OptimConfig;
 use crate::error::{Error, Result};
+
+/// Files of a saved learner; burn adds its own ending to the first two.
+const MODEL: &str = "model";
+const OPTIM: &str = "optim";
+const STEP: &str = "step";
 
 /// A model and its optimizer. Values in, values out: an update that kept a second handle on the
 /// weights would have to copy them.
@@ -88,6 +96,35 @@ impl<M: Module> Learner<M> {
             .step(learning_rate.max(f64::MIN_POSITIVE), self.model, grads);
         self.step += 1;
         Ok((self, norm))
+    }
+
+    /// Writes the weights, the optimizer's state and the number of steps into the folder `dir`, as
+    /// exact as they are.
+    ///
+    /// # Errors
+    /// The device or the file system fails.
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        let failed = |e: RecordError| Error::file(dir, e.to_string());
+        let model = self.model.clone();
+        model.save_file(dir.join(MODEL)).map_err(failed)?;
+        self.optim.save(dir.join(OPTIM)).map_err(failed)?;
+        let step = dir.join(STEP);
+        std::fs::write(&step, self.step.to_string()).map_err(Error::io("write", &step))
+    }
+
+    /// Takes over what [`save`](Self::save) wrote, into a learner that was made as that one was.
+    ///
+    /// # Errors
+    /// A file is missing or does not fit the model.
+    pub fn load(mut self, dir: &Path) -> Result<Self> {
+        let failed = |e: RecordError| Error::file(dir, e.to_string());
+        let step = dir.join(STEP);
+        let text = std::fs::read_to_string(&step).map_err(Error::io("read", &step))?;
+        self.step = (text.parse()).map_err(|_| Error::file(&step, "expected a number"))?;
+        self.model = self.model.try_load_file(dir.join(MODEL)).map_err(failed)?;
+        self.optim = self.optim.load(dir.join(OPTIM)).map_err(failed)?;
+        Ok(self)
     }
 
     /// Learning rate of the next step.

@@ -9,12 +9,13 @@ use super::model::{pooled, raw_rewards};
 use super::objective::{Pair, RewardReport, pair_loss, statistics};
 use crate::batch::{Batch, Tree};
 use crate::config::PolicyConfig;
+use crate::epochs::Epochs;
 use crate::error::{Error, Result};
 use crate::model::{Activations, CausalLm, ScalarHead, device_of};
 use crate::optim::Learner;
 use crate::progress::Progress;
 use crate::record::Preference;
-use crate::run::MetricsLog;
+use crate::run::{Journal, write_state};
 use crate::seed::rng_for;
 use crate::tokenizer::Tokenizer;
 use crate::validation::Validation;
@@ -33,7 +34,7 @@ pub fn train<M: CausalLm>(
     policy: &PolicyConfig,
     (backbone, tokenizer): (M, &Tokenizer),
     preferences: &[Preference],
-    metrics: &mut MetricsLog,
+    journal: &mut Journal,
     seed: u64,
 ) -> Result<(ScalarHead<M>, RewardReport)> {
     let pad = backbone.pad_token();
@@ -43,37 +44,48 @@ pub fn train<M: CausalLm>(
         Ok(pair)
     };
     let pairs: Vec<Pair> = preferences.iter().map(pair).collect::<Result<_>>()?;
-    let (mut pairs, held) = held_out(fitting(pairs, config), config, seed)?;
-    let total = pairs.len().div_ceil(config.batch_size) * config.num_train_epochs;
+    let (pairs, held) = held_out(fitting(pairs, config), config, seed)?;
+    let mut epochs = Epochs::new(pairs.len(), config.batch_size, "reward", seed);
+    let total = epochs.steps() * config.num_train_epochs;
     let mut learner = config.optim.init(ScalarHead::new(backbone), total);
-    let mut progress = Progress::new("reward", total as u64, "steps");
     let mut validation = Validation::new(config.validation);
     let mut n_tokens = 0;
-    'training: for epoch in 0..config.num_train_epochs {
-        pairs.shuffle(&mut rng_for(seed, "reward", epoch as u64));
-        for chunk in pairs.chunks(config.batch_size) {
-            n_tokens += chunk.iter().map(|pair| pair.tree.len()).sum::<usize>();
-            let learning_rate = learner.learning_rate();
-            let (next, mut told) = step(learner, chunk, config)?;
-            learner = next;
-            told.extend([
-                ("learning_rate", learning_rate),
-                ("num_tokens", n_tokens as f64),
-            ]);
-            let mut stop = false;
-            if validation.is_due(learner.steps(), total) {
-                let model = learner.model.valid();
-                let (loss, rows) = measure(&model, &held, config)?;
-                told.extend(rows);
-                stop = validation.observe(loss, || model);
-            }
-            progress.message(format!("loss {:.3}, accuracy {:.2}", told[0].1, told[1].1));
-            metrics.write("reward", learner.steps(), &told)?;
-            progress.inc(1);
-            if stop {
-                break 'training;
-            }
+    if let Some(saved) = journal.resume()? {
+        learner = learner.load(&saved.path)?;
+        validation = validation.load(&saved.path, || learner.model.valid())?;
+        n_tokens = saved.state()?;
+    }
+    let mut progress = Progress::new("reward", total as u64, "steps");
+    progress.inc(learner.steps() as u64);
+    for at in learner.steps()..total {
+        let picked = epochs.batch(at).iter().map(|&i| pairs[i].clone());
+        let picked: Vec<Pair> = picked.collect();
+        n_tokens += picked.iter().map(|pair| pair.tree.len()).sum::<usize>();
+        let learning_rate = learner.learning_rate();
+        let (next, mut told) = step(learner, &picked, config)?;
+        learner = next;
+        told.extend([
+            ("learning_rate", learning_rate),
+            ("num_tokens", n_tokens as f64),
+        ]);
+        let mut stop = learner.steps() == total;
+        if validation.is_due(learner.steps(), total) {
+            let model = learner.model.valid();
+            let (loss, rows) = measure(&model, &held, config)?;
+            told.extend(rows);
+            stop |= validation.observe(loss, || model);
         }
+        progress.message(format!("loss {:.3}, accuracy {:.2}", told[0].1, told[1].1));
+        journal.write(learner.steps(), &told)?;
+        progress.inc(1);
+        if stop {
+            break;
+        }
+        journal.step_done(learner.steps(), |dir| {
+            learner.save(dir)?;
+            validation.save(dir)?;
+            write_state(dir, &n_tokens)
+        })?;
     }
     let model = validation.finish(learner.model.valid());
     finish(model, &pairs, &held, config)

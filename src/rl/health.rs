@@ -73,7 +73,7 @@ impl HealthConfig {
 }
 
 /// What is looked at of a step.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Vitals {
     /// Nats per completion.
     pub kl: f64,
@@ -247,12 +247,19 @@ pub(super) struct Health {
 }
 
 impl Health {
-    pub(super) fn new(config: HealthConfig) -> Self {
+    /// The health of a run that goes on after `history`, of which a new run has none.
+    pub(super) fn new(config: HealthConfig, history: Vec<Vitals>) -> Self {
+        let symptoms = diagnose(&history, &config);
         Self {
             config,
-            history: Vec::new(),
-            symptoms: Vec::new(),
+            history,
+            symptoms,
         }
+    }
+
+    /// What was seen so far, a step an entry.
+    pub(super) fn history(&self) -> &[Vitals] {
+        &self.history
     }
 
     /// Takes in the metrics of a step, adds its own to them, and warns of symptoms that are new.

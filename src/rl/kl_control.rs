@@ -41,7 +41,7 @@ impl AdaptiveKlConfig {
 }
 
 /// The weight of the KL penalty during a run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KlController {
     coef: f64,
     adaptive: Option<AdaptiveKlConfig>,

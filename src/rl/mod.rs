@@ -25,6 +25,8 @@ mod train;
 mod update;
 mod value;
 
+use std::path::Path;
+
 use burn::module::Module;
 use rand::rngs::StdRng;
 
@@ -60,4 +62,21 @@ pub trait Algorithm<M: Module> {
         kl_coef: f32,
         rng: &mut StdRng,
     ) -> Result<(Learner<M>, UpdateStats)>;
+
+    /// Writes what the algorithm remembers between two updates, such as a value model, into the
+    /// folder `dir` of a checkpoint. One that remembers nothing has nothing to do.
+    ///
+    /// # Errors
+    /// The device or the file system fails.
+    fn save(&self, _dir: &Path) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes over what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// A file is missing or does not fit.
+    fn load(&mut self, _dir: &Path) -> Result<()> {
+        Ok(())
+    }
 }

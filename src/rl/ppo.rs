@@ -3,6 +3,8 @@
 //! end-of-text token, or the last before the cut), padding takes no part in any mean, gradients are
 //! clipped by their global norm.
 
+use std::path::Path;
+
 use burn::prelude::*;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ use super::loss::{
 };
 use super::rollout::old_log_probs;
 use super::update::{Losses, Means, MicroBatch, Passes};
-use super::value::{ValueModel, explained_variance};
+use super::value::{HeldValue, ValueModel, explained_variance};
 use super::{Algorithm, RlConfig, Rollout, UpdateStats};
 use crate::config::at_least;
 use crate::error::{Error, Result};
@@ -105,8 +107,7 @@ impl PpoConfig {
 pub struct Ppo<M: CausalLm> {
     config: PpoConfig,
     passes: Passes,
-    /// `None` only while an update is under way or after one failed.
-    value: Option<ValueModel<M>>,
+    value: HeldValue<M>,
 }
 
 /// A rollout batch with everything that stays fixed during its update.
@@ -122,7 +123,7 @@ impl<M: CausalLm> Ppo<M> {
     pub fn new(config: PpoConfig, rl: &RlConfig, initial: M) -> Self {
         Self {
             passes: Passes::new(config.num_ppo_epochs, config.num_mini_batches, rl),
-            value: Some(ValueModel::new(rl, initial)),
+            value: HeldValue::new(ValueModel::new(rl, initial)),
             config,
         }
     }
@@ -205,8 +206,7 @@ impl<M: CausalLm> Algorithm<M> for Ppo<M> {
         kl_coef: f32,
         rng: &mut StdRng,
     ) -> Result<(Learner<M>, UpdateStats)> {
-        let failed = || Error::Usage("an update of PPO failed before".into());
-        let mut value = self.value.take().ok_or_else(failed)?;
+        let mut value = self.value.take()?;
         let fixed = self.prepare(value.values(rollouts)?, rollouts, kl_coef);
         let mut means = Means::default();
         for mini_batch in self.passes.mini_batches(rollouts.len(), rng) {
@@ -225,13 +225,21 @@ impl<M: CausalLm> Algorithm<M> for Ppo<M> {
                 &mut means,
             )?;
         }
-        self.value = Some(value);
+        self.value = HeldValue::new(value);
         let mut stats = means.finish();
         stats.push((
             "critic/vf_explained_var",
             explained_variance(&fixed.old_values, &fixed.returns),
         ));
         Ok((policy, stats))
+    }
+
+    fn save(&self, dir: &Path) -> Result<()> {
+        self.value.save(dir)
+    }
+
+    fn load(&mut self, dir: &Path) -> Result<()> {
+        self.value.load(dir)
     }
 }
 

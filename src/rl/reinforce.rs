@@ -11,6 +11,8 @@
 //! The paper sums over tokens where this averages, which differs by a factor that Adam's step does
 //! not see.
 
+use std::path::Path;
+
 use burn::prelude::*;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
@@ -18,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use super::advantage::returns_to_go;
 use super::loss::{KlEstimator, policy_gradient, value_loss};
 use super::update::{Losses, Means, MicroBatch, Passes};
-use super::value::{ValueModel, explained_variance};
+use super::value::{HeldValue, ValueModel, explained_variance};
 use super::{Algorithm, RlConfig, Rollout, UpdateStats};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::log_prob::Scores;
 use crate::model::CausalLm;
 use crate::optim::Learner;
@@ -33,8 +35,7 @@ pub struct ReinforceConfig {}
 /// REINFORCE with a value model of its own: one optimizer step per rollout batch.
 pub struct Reinforce<M: CausalLm> {
     passes: Passes,
-    /// `None` only while an update is under way or after one failed.
-    value: Option<ValueModel<M>>,
+    value: HeldValue<M>,
 }
 
 impl<M: CausalLm> Reinforce<M> {
@@ -42,7 +43,7 @@ impl<M: CausalLm> Reinforce<M> {
     pub fn new(_config: ReinforceConfig, rl: &RlConfig, initial: M) -> Self {
         Self {
             passes: Passes::new(1, 1, rl),
-            value: Some(ValueModel::new(rl, initial)),
+            value: HeldValue::new(ValueModel::new(rl, initial)),
         }
     }
 
@@ -78,8 +79,7 @@ impl<M: CausalLm> Algorithm<M> for Reinforce<M> {
         kl_coef: f32,
         rng: &mut StdRng,
     ) -> Result<(Learner<M>, UpdateStats)> {
-        let failed = || Error::Usage("an update of REINFORCE failed before".into());
-        let mut value = self.value.take().ok_or_else(failed)?;
+        let mut value = self.value.take()?;
         let baseline = value.values(rollouts)?;
         let returns: Vec<Vec<f32>> = rollouts.iter().map(|row| returns(row, kl_coef)).collect();
         let minus = |(z, v): (&Vec<f32>, &Vec<f32>)| z.iter().zip(v).map(|(z, v)| z - v).collect();
@@ -102,12 +102,20 @@ impl<M: CausalLm> Algorithm<M> for Reinforce<M> {
                 &mut means,
             )?;
         }
-        self.value = Some(value);
+        self.value = HeldValue::new(value);
         let mut stats = means.finish();
         stats.push((
             "critic/vf_explained_var",
             explained_variance(&baseline, &returns),
         ));
         Ok((policy, stats))
+    }
+
+    fn save(&self, dir: &Path) -> Result<()> {
+        self.value.save(dir)
+    }
+
+    fn load(&mut self, dir: &Path) -> Result<()> {
+        self.value.load(dir)
     }
 }

@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
 
-use super::health::Health;
+use super::health::{Health, Vitals};
 use super::statistics::statistics;
 use super::value::MAX_TOKENS;
 use super::{Algorithm, KlController, Policy, RlConfig, Rollout, UpdateStats, trees};
@@ -16,7 +17,7 @@ use crate::model::CausalLm;
 use crate::progress::Progress;
 use crate::record::{Completion, Prompt};
 use crate::reward::Reward;
-use crate::run::MetricsLog;
+use crate::run::{Journal, write_state};
 use crate::seed::rng_for;
 use crate::tokenizer::Tokenizer;
 
@@ -36,8 +37,8 @@ pub struct RlRun<'a> {
     pub prompts: &'a [Prompt],
     /// Worth of a completion.
     pub reward: &'a mut dyn Reward,
-    /// Where metrics go.
-    pub metrics: &'a mut MetricsLog,
+    /// Where metrics and checkpoints go.
+    pub journal: &'a mut Journal,
 }
 
 /// What came of a policy optimisation.
@@ -52,11 +53,26 @@ pub struct Trained<M> {
     pub generate_secs: f64,
 }
 
-/// Optimises `initial` with `algorithm`; `initial` itself is the reference of the KL penalty.
+/// What a checkpoint has to remember besides policy and algorithm.
+#[derive(Default, Serialize, Deserialize)]
+struct Progressed {
+    kl: Option<KlController>,
+    vitals: Vec<Vitals>,
+    rollouts: Vec<Completion>,
+    n_tokens: usize,
+    generate_secs: f64,
+}
+
+/// Folders of a checkpoint.
+const POLICY: &str = "policy";
+const ALGORITHM: &str = "algorithm";
+
+/// Optimises `initial` with `algorithm`; `initial` itself is the reference of the KL penalty. Goes
+/// on from the journal's last checkpoint, if it has one.
 ///
 /// # Errors
-/// A prompt does not fit the model, the reward or the device fails, a statistic is not a number, or
-/// [`HealthConfig::stop`](super::HealthConfig::stop) ends an unhealthy run.
+/// A prompt does not fit the model, the reward or the device fails, a statistic is not a number,
+/// [`HealthConfig::stop`](super::HealthConfig::stop) ends an unhealthy run, or the user interrupts.
 pub fn train<M: CausalLm>(
     run: &mut RlRun,
     initial: M,
@@ -65,19 +81,26 @@ pub fn train<M: CausalLm>(
 ) -> Result<Trained<M>> {
     let reference = initial.clone().valid();
     let mut policy = run.config.optim.init(initial, run.policy_steps());
-    let mut kl = KlController::new(run.config.initial_kl_coef(), run.config.adaptive_kl);
-    let mut health = Health::new(run.config.health);
+    let (mut done, mut first) = (Progressed::default(), 0);
+    if let Some(saved) = run.journal.resume()? {
+        policy = policy.load(&saved.path.join(POLICY))?;
+        algorithm.load(&saved.path.join(ALGORITHM))?;
+        (done, first) = (saved.state()?, saved.step);
+    }
+    let new_kl = || KlController::new(run.config.initial_kl_coef(), run.config.adaptive_kl);
+    let mut kl = done.kl.take().unwrap_or_else(new_kl);
+    let mut health = Health::new(run.config.health, std::mem::take(&mut done.vitals));
     let mut progress = Progress::new("rl", run.config.steps as u64, "steps");
-    let (mut rollouts_kept, mut n_tokens, mut generate_secs) = (Vec::new(), 0, 0.0);
-    for step in 0..run.config.steps {
+    progress.inc(first as u64);
+    for step in first..run.config.steps {
         let started = Instant::now();
         // All randomness of a step comes from the seed and its number.
         let mut rng = rng_for(seed, "rl", step as u64);
         let current = policy.model.valid();
         let mut rollouts = run.sample(&current, step, seed, &mut rng)?;
         let seconds = started.elapsed().as_secs_f64();
-        generate_secs += seconds;
-        n_tokens += rollouts.iter().map(|row| row.tokens.len()).sum::<usize>();
+        done.generate_secs += seconds;
+        done.n_tokens += rollouts.iter().map(|row| row.tokens.len()).sum::<usize>();
         run.add_log_probs(&current, &reference, &mut rollouts)?;
         // A second handle on the weights would forbid the optimizer to change them in place.
         drop(current);
@@ -99,21 +122,24 @@ pub fn train<M: CausalLm>(
         health.observe(&mut stats);
         run.write(step + 1, &stats)?;
         health.verdict(step + 1)?;
-        if step % (run.config.steps / LOGGED_TIMES).max(1) == 0 {
-            let logged = rollouts.iter().take(LOGGED_ROLLOUTS);
-            rollouts_kept.extend(logged.map(|rollout| Completion {
-                index: step + 1,
-                ..rollout.completion.clone()
-            }));
-        }
+        done.rollouts.extend(run.logged(step, &rollouts));
         progress.message(format!("reward {reward:.3}, KL {measured_kl:.3}"));
         progress.inc(1);
+        if step + 1 < run.config.steps {
+            run.journal.step_done(step + 1, |dir| {
+                done.kl = Some(kl.clone());
+                done.vitals = health.history().to_vec();
+                write_state(dir, &done)?;
+                policy.save(&dir.join(POLICY))?;
+                algorithm.save(&dir.join(ALGORITHM))
+            })?;
+        }
     }
     Ok(Trained {
         model: policy.model.valid(),
-        rollouts: rollouts_kept,
-        n_tokens,
-        generate_secs,
+        rollouts: done.rollouts,
+        n_tokens: done.n_tokens,
+        generate_secs: done.generate_secs,
     })
 }
 
@@ -126,6 +152,20 @@ impl RlRun<'_> {
     /// Optimizer steps of the policy in the whole run.
     fn policy_steps(&self) -> usize {
         self.config.steps * self.config.algorithm.updates_per_step()
+    }
+
+    /// A few rollouts of some steps, to look at.
+    fn logged(&self, step: usize, rollouts: &[Rollout]) -> Vec<Completion> {
+        let every = (self.config.steps / LOGGED_TIMES).max(1);
+        if !step.is_multiple_of(every) {
+            return Vec::new();
+        }
+        let logged = rollouts.iter().take(LOGGED_ROLLOUTS);
+        let of_step = |rollout: &Rollout| Completion {
+            index: step + 1,
+            ..rollout.completion.clone()
+        };
+        logged.map(of_step).collect()
     }
 
     /// Samples a batch.
@@ -174,7 +214,7 @@ impl RlRun<'_> {
                 step,
             });
         }
-        self.metrics.write("rl", step, stats)
+        self.journal.write(step, stats)
     }
 
     /// The prompts of a step: a walk through a permutation of all, a new one for each pass.

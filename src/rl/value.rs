@@ -1,12 +1,14 @@
 //! The value model: what reward a completion can still expect, at each of its tokens.
 
+use std::path::Path;
+
 use burn::module::Module;
 use burn::prelude::*;
 
 use super::update::{Losses, Means, MicroBatch, step};
 use super::{RlConfig, Rollout, trees};
 use crate::batch::{Batch, Tree};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log_prob::chunks_by_length;
 use crate::model::{Activations, CausalLm, ScalarHead, device_of};
 use crate::optim::Learner;
@@ -26,8 +28,8 @@ impl<M: CausalLm> ValueModel<M> {
         Self(optim.init(ScalarHead::new(initial), updates))
     }
 
-    /// One optimizer step down the losses of the values of `parts`, `[completions, len]`; what they tell goes into `means`, but for the
-    /// norm of the gradient, which is the policy's.
+    /// One optimizer step down the losses of the values of `parts`, `[completions, len]`; what they
+    /// tell goes into `means`, but for the norm of the gradient, which is the policy's.
     pub(super) fn step(
         self,
         parts: &[MicroBatch],
@@ -77,6 +79,35 @@ impl<M: CausalLm> ValueModel<M> {
         }
         Ok(answers.into_iter().flatten().collect())
     }
+}
+
+/// A value model between two updates: gone while one is under way, and after one that failed.
+pub(super) struct HeldValue<M: Module>(Option<ValueModel<M>>);
+
+impl<M: CausalLm> HeldValue<M> {
+    pub(super) fn new(value: ValueModel<M>) -> Self {
+        Self(Some(value))
+    }
+
+    pub(super) fn take(&mut self) -> Result<ValueModel<M>> {
+        self.0.take().ok_or_else(gone)
+    }
+
+    /// Writes model and optimizer into the folder of a checkpoint.
+    pub(super) fn save(&self, dir: &Path) -> Result<()> {
+        self.0.as_ref().ok_or_else(gone)?.0.save(dir)
+    }
+
+    /// Takes over what [`save`](Self::save) wrote.
+    pub(super) fn load(&mut self, dir: &Path) -> Result<()> {
+        let value = self.take()?.0.load(dir)?;
+        *self = Self::new(ValueModel(value));
+        Ok(())
+    }
+}
+
+fn gone() -> Error {
+    Error::Usage("the value model is gone: an update of it failed".into())
 }
 
 /// Puts one row per completion into a padded tensor `[completions, len]` beside the mask of

@@ -1,4 +1,5 @@
-//! `metrics.jsonl`: the numbers that the stages log, one row per step, flushed as they come.
+//! `metrics.jsonl`: the numbers that the stages log, one row per step, flushed as they come; the
+//! same for TensorBoard in `tensorboard/`, a folder per stage.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -9,6 +10,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::jsonl;
+use super::tensorboard::EventFile;
 use crate::error::{Error, Result};
 use crate::record::Record;
 
@@ -34,6 +36,8 @@ pub struct MetricsLog {
     path: PathBuf,
     file: File,
     opened: Instant,
+    /// The event file of each stage that has written.
+    events: BTreeMap<String, EventFile>,
 }
 
 impl MetricsLog {
@@ -55,17 +59,20 @@ impl MetricsLog {
             path,
             file,
             opened: Instant::now(),
+            events: BTreeMap::new(),
         })
     }
 
     /// Starts a stage from its beginning: drops the rows of an earlier attempt.
     pub fn open(&mut self, stage: &str) -> Result<()> {
-        self.retain(|row| row.stage != stage)
+        self.retain(|row| row.stage != stage)?;
+        self.start_events(stage, 1)
     }
 
     /// Goes on with a stage after `step`: drops its later rows, which will be logged again.
     pub fn resume(&mut self, stage: &str, step: usize) -> Result<()> {
-        self.retain(|row| row.stage != stage || row.step <= step)
+        self.retain(|row| row.stage != stage || row.step <= step)?;
+        self.start_events(stage, step + 1)
     }
 
     /// Appends a row. Values that are not finite are written as `null`; no value may be named
@@ -87,7 +94,20 @@ impl MetricsLog {
         // A `File` is not buffered, so the row is out when this returns.
         self.file
             .write_all(line.as_bytes())
-            .map_err(Error::io("write", &self.path))
+            .map_err(Error::io("write", &self.path))?;
+        if !self.events.contains_key(stage) {
+            self.start_events(stage, step)?;
+        }
+        (self.events.get_mut(stage)).map_or(Ok(()), |events| events.write(step, values))
+    }
+
+    /// Starts an event file for the steps of `stage` from `first_step` on; those in older files
+    /// count no longer.
+    fn start_events(&mut self, stage: &str, first_step: usize) -> Result<()> {
+        let folder = self.path.with_file_name("tensorboard").join(stage);
+        let events = EventFile::create(&folder, first_step)?;
+        self.events.insert(stage.into(), events);
+        Ok(())
     }
 
     fn retain(&mut self, keep: impl Fn(&Metric) -> bool) -> Result<()> {

@@ -8,6 +8,7 @@ use std::fs;
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use super::RunDir;
 use crate::error::{Error, Result};
@@ -17,8 +18,8 @@ const FILE: &str = "stages.json";
 /// A finished stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Stage {
-    /// Fingerprint of the configuration and the data that it was given.
-    inputs: String,
+    /// The configuration and the digests of the files that it was given.
+    inputs: Value,
     /// How long it took.
     seconds: f64,
 }
@@ -29,9 +30,13 @@ pub(super) struct Stages(Vec<(String, Stage)>);
 
 impl RunDir {
     /// Whether a stage is finished and was given these inputs.
-    pub fn stage_done(&self, name: &str, fingerprint: &str) -> bool {
-        self.stage(name)
-            .is_some_and(|stage| stage.inputs == fingerprint)
+    pub fn stage_done(&self, name: &str, inputs: &Value) -> bool {
+        self.stage_inputs(name).as_ref() == Some(inputs)
+    }
+
+    /// What a finished stage was given.
+    pub fn stage_inputs(&self, name: &str) -> Option<Value> {
+        self.stage(name).map(|stage| stage.inputs)
     }
 
     /// How long a finished stage took.
@@ -40,13 +45,13 @@ impl RunDir {
     }
 
     /// Remembers a stage as finished, and forgets those that had finished after its last time.
-    pub fn finish_stage(&self, name: &str, fingerprint: &str, seconds: f64) -> Result<()> {
+    pub fn finish_stage(&self, name: &str, inputs: &Value, seconds: f64) -> Result<()> {
         let mut stages = self.stages()?;
         stages.forget(name);
         stages.0.push((
             name.to_string(),
             Stage {
-                inputs: fingerprint.to_string(),
+                inputs: inputs.clone(),
                 seconds,
             },
         ));
@@ -125,16 +130,19 @@ impl<'de> Visitor<'de> for InOrder {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn a_stage_is_done_for_its_inputs_only() {
         let root = tempfile::tempdir().unwrap();
         let run = RunDir::create(root.path()).unwrap();
-        assert!(!run.stage_done("sft", "abc"));
-        run.finish_stage("sft", "abc", 12.5).unwrap();
+        let (abc, abd) = (json!("abc"), json!("abd"));
+        assert!(!run.stage_done("sft", &abc));
+        run.finish_stage("sft", &abc, 12.5).unwrap();
         let again = RunDir::create(root.path()).unwrap();
-        assert!(again.stage_done("sft", "abc") && !again.stage_done("sft", "abd"));
+        assert!(again.stage_done("sft", &abc) && !again.stage_done("sft", &abd));
         assert_eq!(
             (again.stage_seconds("sft"), again.stage_seconds("rl")),
             (Some(12.5), None)
@@ -150,16 +158,17 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let run = RunDir::create(root.path()).unwrap();
         let names = ["sft", "sample", "label", "eval"];
-        let done = || names.map(|name| run.stage_done(name, "v1"));
+        let (v1, v2) = (json!("v1"), json!("v2"));
+        let done = || names.map(|name| run.stage_done(name, &v1));
         for name in names {
-            run.finish_stage(name, "v1", 1.0).unwrap();
+            run.finish_stage(name, &v1, 1.0).unwrap();
         }
         run.forget_stage("rl").unwrap();
         assert_eq!(done(), [true; 4]);
         run.forget_stage("eval").unwrap();
         assert_eq!(done(), [true, true, true, false]);
-        run.finish_stage("sample", "v2", 1.0).unwrap();
+        run.finish_stage("sample", &v2, 1.0).unwrap();
         assert_eq!(done(), [true, false, false, false]);
-        assert!(run.stage_done("sample", "v2"));
+        assert!(run.stage_done("sample", &v2));
     }
 }

@@ -127,7 +127,7 @@ fn run(config: &RlConfig) -> (rlaif::Result<()>, Vec<Metric>) {
         prompt_template: "{prompt}".into(),
         lora: None,
     };
-    let mut metrics = run.metrics().unwrap();
+    let mut journal = run.journal("rl", "policy").unwrap();
     let mut algorithm = config.init(model.clone());
     let mut rl = RlRun {
         config,
@@ -135,7 +135,7 @@ fn run(config: &RlConfig) -> (rlaif::Result<()>, Vec<Metric>) {
         tokenizer: &tokenizer,
         prompts: &prompts,
         reward: &mut Gold,
-        metrics: &mut metrics,
+        journal: &mut journal,
     };
     let outcome = train(&mut rl, model, algorithm.as_mut(), 17).map(|_| ());
     (outcome, read_jsonl(run.path("metrics.jsonl")).unwrap())

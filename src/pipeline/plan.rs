@@ -1,0 +1,59 @@
+//! Which stages a run has, and what it would do with each.
+
+use std::path::Path;
+
+use super::inputs::{EVAL, LABEL, REWARD, RL, SAMPLE, SFT, Stage, difference};
+use crate::config::Config;
+use crate::error::Result;
+use crate::rl::RewardKind;
+use crate::run::RunDir;
+
+/// What a run would do with one stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// Name of the stage.
+    pub stage: &'static str,
+    /// Why it would be done; `None` when it would be skipped.
+    pub reason: Option<String>,
+}
+
+/// What [`Pipeline::run_all`](super::Pipeline::run_all) would do in the folder `root`, stage by stage, and why. Nothing is
+/// written.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn plan(config: &Config, root: &Path) -> Result<Vec<Planned>> {
+    let run = if root.exists() {
+        Some(RunDir::open(root)?)
+    } else {
+        None
+    };
+    let mut planned: Vec<Planned> = Vec::new();
+    for stage in stages(config) {
+        let redone = planned.iter().find(|before| before.reason.is_some());
+        let finished = run.as_ref().and_then(|run| run.stage_inputs(stage.name));
+        let reason = match (redone, finished) {
+            (Some(redone), _) => Some(format!("comes after {}", redone.stage)),
+            (None, None) => Some("not finished yet".into()),
+            (None, Some(before)) => {
+                difference(&before, &stage.inputs(config, |rel| root.join(rel))?)
+            }
+        };
+        planned.push(Planned {
+            stage: stage.name,
+            reason,
+        });
+    }
+    Ok(planned)
+}
+
+/// The stages of a run file, in order.
+pub(super) fn stages(config: &Config) -> Vec<Stage> {
+    let mut stages = Vec::new();
+    stages.extend(config.sft.is_some().then_some(SFT));
+    if config.rl.reward == RewardKind::Model {
+        stages.extend([SAMPLE, LABEL, REWARD]);
+    }
+    stages.extend([RL, EVAL]);
+    stages
+}

@@ -24,7 +24,7 @@ use crate::model;
 use crate::record::{Completion, Preference, read_jsonl};
 use crate::reward::{self, DirectReward, ModelReward, Reward};
 use crate::rl::{self, Policy, RewardKind, RlRun};
-use crate::run::{Interrupt, RunDir, RunLock};
+use crate::run::{ANSWERS, Interrupt, RunDir, RunLock};
 use crate::sample;
 use crate::seed::rng_for;
 use crate::sft;
@@ -96,6 +96,9 @@ impl Pipeline {
     /// # Errors
     /// Those of the stages.
     pub fn run_all(&self) -> Result<()> {
+        self.config.labeler.ready()?;
+        let mut judges = self.config.eval.judges.iter();
+        judges.try_for_each(LabelerConfig::ready)?;
         for stage in stages(&self.config) {
             match stage {
                 SFT => self.sft()?,
@@ -184,6 +187,9 @@ impl Pipeline {
                 tracing::info!("alignment {:.3}", found.alignment);
             }
             let report = labels.report(alignment);
+            let mut metrics = self.run.metrics()?;
+            metrics.open("label")?;
+            metrics.write("label", labels.len(), &report.metrics())?;
             tracing::info!("same position {:.3}", report.positions.same_position);
             self.run.write_json("label.json", &report)
         })
@@ -323,7 +329,8 @@ impl Pipeline {
 
     fn labeler(&self, config: &LabelerConfig) -> Result<Box<dyn Labeler>> {
         let truth = self.config.data.oracle().map(|_| World::tiny_tldr());
-        config.init(&self.device, truth, self.config.seed)
+        let answers = self.run.path(ANSWERS);
+        config.init(&self.device, truth, &answers, self.config.seed)
     }
 
     fn reward_of_rl(&self, models: &mut Models) -> Result<Box<dyn Reward>> {

@@ -27,7 +27,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::record::{self, Record};
 
-pub use answers::{Answer, AnswerLog, AnswerToken, TokenUsage};
+pub use answers::{ANSWERS, Answer, AnswerLog, AnswerToken, TokenUsage};
 pub(crate) use digest::{digest_file, digest_folder};
 
 pub use checkpoint::{Checkpoint, CheckpointConfig, write_state};

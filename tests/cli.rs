@@ -84,6 +84,17 @@ fn usage_errors_exit_with_2() {
     );
 }
 
+#[cfg(not(feature = "http"))]
+#[test]
+fn endpoints_name_their_feature_before_anything_starts() {
+    refused(
+        "run",
+        Path::new("configs/endpoints.toml"),
+        &[],
+        &["labeler `http` is not compiled in", "`--features http`"],
+    );
+}
+
 #[test]
 fn bad_run_files_are_refused_by_name() {
     refused(

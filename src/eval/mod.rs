@@ -14,9 +14,6 @@ use crate::record::{Comparison, Completion};
 use crate::world::Oracle;
 use stats::{Interval, length_controlled_win_rate, wilson};
 
-/// Pairs handed to a judge at once.
-const CHUNK: usize = 64;
-
 /// How often one policy's completion is preferred.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WinRate {
@@ -150,7 +147,7 @@ fn compare(
     let label = format!("eval {} vs {} by {}", a.name, b.name, judge.name());
     let mut progress = Progress::new(&label, pairs.len() as u64, "pairs");
     let (mut rows, mut silent) = (Vec::with_capacity(pairs.len()), 0);
-    for chunk in pairs.chunks(CHUNK) {
+    for chunk in pairs.chunks(judge.batch_size().max(1)) {
         let asked: Vec<Pair> = chunk.iter().map(|(a, b)| Pair::of(a, b)).collect();
         let judgements = judge.compare(&asked)?;
         for ((row_a, row_b), judged) in chunk.iter().zip(judgements) {

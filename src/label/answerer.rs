@@ -100,7 +100,7 @@ impl Decoding {
 }
 
 /// What a question cost. Tokens are those of the texts, whatever was saved by sharing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// Questions put to the answerer.
     pub requests: u64,
@@ -110,6 +110,8 @@ pub struct Usage {
     pub prompt_tokens: u64,
     /// Tokens written.
     pub completion_tokens: u64,
+    /// US dollars, by the labeler's price; what a cache answers costs nothing.
+    pub cost_usd: f64,
 }
 
 impl Add for Usage {
@@ -121,6 +123,7 @@ impl Add for Usage {
             cached: self.cached + other.cached,
             prompt_tokens: self.prompt_tokens + other.prompt_tokens,
             completion_tokens: self.completion_tokens + other.completion_tokens,
+            cost_usd: self.cost_usd + other.cost_usd,
         }
     }
 }
@@ -226,6 +229,11 @@ pub trait Answerer {
     /// # Errors
     /// The answerer fails as a whole.
     fn write(&mut self, requests: &[Request], decoding: &Decoding) -> Result<Vec<Answered<Reply>>>;
+
+    /// Questions that it is best asked at once.
+    fn batch_size(&self) -> usize {
+        128
+    }
 
     /// Longest text in tokens, where it is known.
     fn max_len(&self) -> Option<usize> {

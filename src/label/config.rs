@@ -1,10 +1,11 @@
 //! Who judges and how it is asked: the run file's table `[labeler]`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::EndpointConfig;
 use super::ensemble::{Combine, Ensemble};
 pub use super::exemplar::{Draw, ExemplarConfig};
 use super::{Asking, Decoding, Labeler, LocalAnswerer, OracleLabeler, PromptedLabeler};
@@ -23,6 +24,8 @@ pub enum LabelerConfig {
         #[serde(default)]
         ask: Box<AskConfig>,
     },
+    /// A language model behind OpenAI-compatible endpoints.
+    Http(Box<EndpointConfig>),
     /// Several labelers together.
     Ensemble {
         /// How their verdicts become one.
@@ -141,6 +144,7 @@ impl LabelerConfig {
         match self {
             Self::Oracle => Ok(()),
             Self::Local { ask, .. } => ask.validate(&format!("{field}.ask")),
+            Self::Http(endpoint) => endpoint.validate(field),
             Self::Ensemble { members, .. } => {
                 if members.is_empty() {
                     let name = format!("{field}.members");
@@ -159,8 +163,24 @@ impl LabelerConfig {
         }
     }
 
-    /// The labeler. `truth` is the world that the texts are from, where they are from one; `seed`
-    /// decides what is left to chance.
+    /// Checks before a long run what is needed only when the labeler is made: that this binary
+    /// holds it, and that the environment holds its key.
+    ///
+    /// # Errors
+    /// Names what is missing.
+    pub fn ready(&self) -> Result<()> {
+        match self {
+            Self::Local { .. } | Self::Oracle => Ok(()),
+            Self::Http(endpoint) => endpoint.ready(),
+            Self::Ensemble { members, .. } => {
+                members.iter().try_for_each(|member| member.labeler.ready())
+            }
+        }
+    }
+
+    /// The labeler. `truth` is the world that the texts are from, where they are from one;
+    /// `answers` is the file that keeps what endpoints answer; `seed` decides what is left to
+    /// chance.
     ///
     /// # Errors
     /// A model or a prompt cannot be loaded, or the oracle is asked about texts that it does not
@@ -169,6 +189,7 @@ impl LabelerConfig {
         &self,
         device: &Device,
         truth: Option<World>,
+        answers: &Path,
         seed: u64,
     ) -> Result<Box<dyn Labeler>> {
         Ok(match self {
@@ -177,9 +198,14 @@ impl LabelerConfig {
                 let answerer = LocalAnswerer::load(model, device)?;
                 Box::new(PromptedLabeler::new(answerer, asking))
             }
+            Self::Http(endpoint) => {
+                let asking = Asking::new(&endpoint.ask, seed)?;
+                Box::new(PromptedLabeler::new(endpoint.init(answers, seed)?, asking))
+            }
             Self::Ensemble { combine, members } => {
                 let member = |member: &MemberConfig| {
-                    Ok((member.labeler.init(device, truth, seed)?, member.weight))
+                    let labeler = member.labeler.init(device, truth, answers, seed)?;
+                    Ok((labeler, member.weight))
                 };
                 let members = members.iter().map(member).collect::<Result<_>>()?;
                 Box::new(Ensemble::new(members, *combine))

@@ -47,6 +47,11 @@ impl Labeler for Ensemble {
         &self.name
     }
 
+    fn batch_size(&self) -> usize {
+        let sizes = self.members.iter().map(|(member, _)| member.batch_size());
+        sizes.max().unwrap_or(1)
+    }
+
     fn compare(&mut self, pairs: &[Pair]) -> Result<Vec<Judgement>> {
         let asked = self.members.iter_mut();
         let said = asked.map(|(member, _)| member.compare(pairs));

@@ -231,9 +231,9 @@ fn answered<T>(value: Result<T, NoAnswer>, read: usize, written: usize) -> Answe
         value,
         usage: Usage {
             requests: 1,
-            cached: 0,
             prompt_tokens: read as u64,
             completion_tokens: written as u64,
+            ..Usage::default()
         },
     }
 }

@@ -4,8 +4,8 @@
 //! answer tokens, never from generated text, and every pair is asked in both orders, for labelers
 //! favour a position. [`Labeler`] is the extension point. [`PromptedLabeler`] decides what is asked
 //! and leaves it to an [`Answerer`] to answer: [`LocalLabeler`] is that over a language model on
-//! this machine. [`OracleLabeler`] is the embedded world's truth. This room knows nothing of
-//! rewards or RL.
+//! this machine, and [`endpoint`] holds models behind servers. [`OracleLabeler`] is the embedded
+//! world's truth. This room knows nothing of rewards or RL.
 
 mod answer;
 mod answerer;
@@ -17,6 +17,7 @@ mod exemplar;
 mod fit;
 mod judgement;
 mod local;
+mod metrics;
 mod oracle;
 mod position;
 pub mod prompt;
@@ -87,6 +88,11 @@ pub trait Labeler {
     /// # Errors
     /// The labeler fails as a whole; where a single request fails, its answer says so.
     fn compare(&mut self, pairs: &[Pair]) -> Result<Vec<Judgement>>;
+
+    /// Pairs or completions that it is best handed at once.
+    fn batch_size(&self) -> usize {
+        64
+    }
 
     /// How good each completion is, in `[-1, 1]` (d-RLAIF; section 2.2.2 of the paper).
     ///

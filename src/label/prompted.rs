@@ -103,6 +103,11 @@ impl<A: Answerer> Labeler for PromptedLabeler<A> {
         self.answerer.name()
     }
 
+    fn batch_size(&self) -> usize {
+        // A pair is two questions.
+        self.answerer.batch_size() / 2
+    }
+
     fn compare(&mut self, pairs: &[Pair]) -> Result<Vec<Judgement>> {
         let items = self.asking.pairs(pairs, &self.answerer)?;
         let answers = self.asking.compare.file.answers.clone();

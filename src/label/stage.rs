@@ -10,9 +10,6 @@ use crate::eval::stats::{Interval, wilson};
 use crate::progress::Progress;
 use crate::record::{Completion, Method, Preference, Unlabeled};
 
-/// Pairs handed to the labeler at once.
-const CHUNK: usize = 64;
-
 /// What a labeler made of pairs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Labels {
@@ -65,7 +62,7 @@ pub fn label(labeler: &mut dyn Labeler, completions: &[Completion]) -> Result<La
         .collect();
     let mut progress = Progress::new("label", pairs.len() as u64, "pairs");
     let mut labels = Labels::default();
-    for chunk in pairs.chunks(CHUNK) {
+    for chunk in pairs.chunks(labeler.batch_size().max(1)) {
         let asked: Vec<Pair> = chunk.iter().map(|(a, b)| Pair::of(a, b)).collect();
         let judgements = labeler.compare(&asked)?;
         for (&pair, judged) in chunk.iter().zip(judgements) {

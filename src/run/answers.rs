@@ -17,6 +17,9 @@ use super::{RunDir, jsonl};
 use crate::error::{Error, Result};
 use crate::record::Record;
 
+/// Name of the file in a run folder.
+pub const ANSWERS: &str = "answers.jsonl";
+
 /// What an endpoint answered to one request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
@@ -76,7 +79,7 @@ impl RunDir {
     /// # Errors
     /// The file cannot be read or written.
     pub fn answers(&self) -> Result<AnswerLog> {
-        AnswerLog::open(self.path("answers.jsonl"))
+        AnswerLog::open(self.path(ANSWERS))
     }
 }
 

@@ -12,7 +12,7 @@ use super::config::EndpointConfig;
 use super::fleet::Fleet;
 use super::schedule::{Answered, Job, Scheduler};
 use super::transport::{Http, Transport};
-use super::wire::{self, Request};
+use super::wire::{self, Query};
 use crate::error::{Error, Result};
 use crate::run::{Answer, AnswerLog};
 
@@ -29,6 +29,8 @@ pub struct Asked {
     pub answer: std::result::Result<Answer, String>,
     /// Whether it cost no request of its own.
     pub cached: bool,
+    /// US dollars that it has cost; nothing if it was cached.
+    pub cost_usd: f64,
 }
 
 impl Client {
@@ -76,7 +78,7 @@ impl Client {
     /// # Errors
     /// No endpoint can be reached for too long, a key is wrong or a model unknown, the spending
     /// limit is reached, or the file of answers cannot be read or written.
-    pub fn ask(&mut self, requests: &[Request]) -> Result<Vec<Asked>> {
+    pub fn ask(&mut self, requests: &[Query]) -> Result<Vec<Asked>> {
         let mut jobs = Vec::new();
         let mut by_key = HashMap::new();
         let mut places = Vec::with_capacity(requests.len());
@@ -91,15 +93,16 @@ impl Client {
             true => Vec::new(),
             false => self.runtime.block_on(self.scheduler.run(&jobs))?,
         };
-        Ok(places
+        let budget = &self.scheduler.budget;
+        let asked = places
             .into_iter()
-            .map(|place| place.asked(&answers))
-            .collect())
+            .map(|place| place.asked(&answers, budget));
+        Ok(asked.collect())
     }
 
     fn place(
         &mut self,
-        request: &Request,
+        request: &Query,
         jobs: &mut Vec<Job>,
         by_key: &mut HashMap<String, usize>,
     ) -> Result<Place> {
@@ -144,13 +147,22 @@ enum Place {
 }
 
 impl Place {
-    fn asked(self, answers: &[Answered]) -> Asked {
+    fn asked(self, answers: &[Answered], budget: &Budget) -> Asked {
         let (answer, cached) = match self {
             Self::Kept(answer) => (Ok(answer), true),
             Self::First(job) => (answers[job].clone(), false),
             Self::Same(job) => (answers[job].clone(), true),
         };
-        Asked { answer, cached }
+        let cost = |answer: &Answer| {
+            let (read, written) = (answer.prompt_tokens, answer.completion_tokens);
+            budget.cost(read as f64, written as f64)
+        };
+        let paid = answer.as_ref().ok().filter(|_| !cached);
+        Asked {
+            cost_usd: paid.map_or(0.0, cost),
+            answer,
+            cached,
+        }
     }
 }
 
@@ -207,8 +219,8 @@ mod tests {
         (made, sent)
     }
 
-    fn requests(prompts: &[&str]) -> Vec<Request> {
-        let request = |prompt: &&str| Request {
+    fn requests(prompts: &[&str]) -> Vec<Query> {
+        let request = |prompt: &&str| Query {
             prompt: prompt.to_string(),
             max_tokens: 1,
             temperature: 0.0,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::label::AskConfig;
 
 /// A language model behind OpenAI-compatible endpoints: OpenAI itself, vLLM, SGLang, llama.cpp,
 /// Ollama and others.
@@ -59,6 +60,9 @@ pub struct EndpointConfig {
     /// share one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<PathBuf>,
+    /// What the model is asked.
+    #[serde(default)]
+    pub ask: AskConfig,
 }
 
 /// One server.
@@ -217,6 +221,7 @@ impl EndpointConfig {
             return Err(Error::field(field("max_answer_tokens"), 0, "at least 1"));
         }
         positive(&field("timeout_secs"), self.timeout_secs)?;
+        self.ask.validate(&field("ask"))?;
         if let Some(price) = &self.price {
             for (name, value) in [("price.input", price.input), ("price.output", price.output)] {
                 if !(value.is_finite() && value >= 0.0) {

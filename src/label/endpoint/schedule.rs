@@ -20,6 +20,9 @@ use super::wire;
 use crate::error::{Error, Result};
 use crate::run::{Answer, AnswerLog, TokenUsage};
 
+/// A pause that the user should know of.
+const NOTEWORTHY: Duration = Duration::from_secs(10);
+
 /// A question to be sent.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Job {
@@ -219,6 +222,10 @@ impl Scheduler {
         match rest {
             // Another endpoint may take it at once.
             Some(pause) => {
+                if pause >= NOTEWORTHY {
+                    let (url, secs) = (self.fleet.url(flight.endpoint), pause.as_secs());
+                    tracing::warn!("{url}: {why}; left alone for {secs} s");
+                }
                 self.fleet.rest(flight.endpoint, pause, now);
                 round.waiting.insert((now, flight.job));
             }

@@ -161,10 +161,10 @@ fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
 
 /// A secret that cannot be printed.
 #[derive(Clone)]
-struct ApiKey(Arc<str>);
+pub(crate) struct ApiKey(Arc<str>);
 
 impl ApiKey {
-    fn from_env(name: &str) -> Result<Self> {
+    pub(crate) fn from_env(name: &str) -> Result<Self> {
         let value = env::var(name).unwrap_or_default();
         let value = value.trim();
         if value.is_empty() {

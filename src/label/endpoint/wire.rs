@@ -16,7 +16,7 @@ use crate::run::{Answer, AnswerToken};
 
 /// What a model is asked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Request {
+pub struct Query {
     /// The question: the user's message, or the text to go on with.
     pub prompt: String,
     /// Tokens to write at most.
@@ -36,7 +36,7 @@ pub struct Request {
     pub top_logprobs: usize,
 }
 
-impl Request {
+impl Query {
     /// The JSON that is sent.
     pub(crate) fn body(&self, config: &EndpointConfig) -> Value {
         let mut body = Map::new();
@@ -237,8 +237,8 @@ mod tests {
         toml::from_str(&format!("{text}{more}")).unwrap()
     }
 
-    fn request() -> Request {
-        Request {
+    fn request() -> Query {
+        Query {
             prompt: "which?".into(),
             max_tokens: 4,
             temperature: 0.0,
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn every_parameter_is_part_of_the_key() {
-        let of = |request: &Request, more: &str| {
+        let of = |request: &Query, more: &str| {
             let config = config(more);
             key(config.api, &request.body(&config))
         };
@@ -279,11 +279,11 @@ mod tests {
             base,
             "no part of the question"
         );
-        let seeded = Request {
+        let seeded = Query {
             seed: Some(1),
             ..request()
         };
-        let warmer = Request {
+        let warmer = Query {
             temperature: 0.7,
             ..request()
         };

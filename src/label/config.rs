@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::endpoint::EndpointConfig;
 use super::ensemble::{Combine, Ensemble};
 pub use super::exemplar::{Draw, ExemplarConfig};
-use super::{Asking, Decoding, Labeler, LocalAnswerer, OracleLabeler, PromptedLabeler};
+use super::{Asking, Decoding, Format, Labeler, LocalAnswerer, OracleLabeler, PromptedLabeler};
 use crate::error::{Error, Result};
 use crate::world::World;
 
@@ -20,6 +20,9 @@ pub enum LabelerConfig {
     Local {
         /// Hugging Face folder.
         model: PathBuf,
+        /// How a question becomes the text that it reads.
+        #[serde(default)]
+        format: Format,
         /// What it is asked.
         #[serde(default)]
         ask: Box<AskConfig>,
@@ -193,9 +196,9 @@ impl LabelerConfig {
         seed: u64,
     ) -> Result<Box<dyn Labeler>> {
         Ok(match self {
-            Self::Local { model, ask } => {
+            Self::Local { model, format, ask } => {
                 let asking = Asking::new(ask, seed)?;
-                let answerer = LocalAnswerer::load(model, device)?;
+                let answerer = LocalAnswerer::load(model, device)?.with_format(*format)?;
                 Box::new(PromptedLabeler::new(answerer, asking))
             }
             Self::Http(endpoint) => {

@@ -3,20 +3,32 @@
 use std::path::Path;
 
 use burn::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Answered, Answerer, Candidates, Choice, Decoding, NoAnswer, PromptedLabeler, Question, Reply,
     Request, Sharing, Usage, answer_log_probs,
 };
 use crate::batch::Tree;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generate::{Sample, SamplingConfig, generate_seeded};
 use crate::model::{self, CausalLm, Transformer};
-use crate::record::Method;
+use crate::record::{Conversation, Message, Method};
 use crate::tokenizer::Tokenizer;
 
 /// Tokens held in memory while texts are written, what they go on from included.
 const MAX_HELD_TOKENS: usize = 32_768;
+
+/// How a question becomes the text that a model reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// As it is.
+    #[default]
+    Plain,
+    /// As a user's turn in the model's chat template; the ending begins the assistant's.
+    Chat,
+}
 
 /// A language model and its tokenizer. Answers are read from the probabilities of their tokens,
 /// never from text.
@@ -26,6 +38,7 @@ pub struct LocalAnswerer<M = Transformer> {
     name: String,
     model: M,
     tokenizer: Tokenizer,
+    format: Format,
     /// Answers that were asked for before, as tokens.
     known: Vec<(Vec<String>, Candidates)>,
 }
@@ -83,8 +96,21 @@ impl<M: CausalLm> LocalAnswerer<M> {
             name,
             model,
             tokenizer,
+            format: Format::Plain,
             known: Vec::new(),
         }
+    }
+
+    /// The same answerer with questions in another format.
+    ///
+    /// # Errors
+    /// [`Format::Chat`] for a tokenizer without chat template.
+    pub fn with_format(self, format: Format) -> Result<Self> {
+        if format == Format::Chat && self.tokenizer.chat_template().is_none() {
+            let expected = "plain: the tokenizer has no chat template";
+            return Err(Error::field("labeler.format", "chat", expected));
+        }
+        Ok(Self { format, ..self })
     }
 
     fn candidates(&mut self, answers: &[String]) -> Result<Candidates> {
@@ -100,6 +126,10 @@ impl<M: CausalLm> LocalAnswerer<M> {
     /// The questions of each prefix as one tree.
     fn trees(&self, questions: &[Question]) -> Result<Vec<Tree>> {
         let tree = |group: &[Question]| {
+            if self.format == Format::Chat {
+                let asked = group.iter().map(|question| self.encode(question));
+                return Ok(common_tree(asked.collect::<Result<_>>()?));
+            }
             let rest = |question: &Question| self.tokenizer.encode_continuation(&question.rest());
             Ok(Tree {
                 prompt: self.tokenizer.encode_prompt(&group[0].prefix)?,
@@ -111,9 +141,32 @@ impl<M: CausalLm> LocalAnswerer<M> {
     }
 
     fn encode(&self, question: &Question) -> Result<Vec<u32>> {
+        if self.format == Format::Chat {
+            let asked = format!("{}{}", question.prefix, question.text);
+            let ending = question.ending.trim_start();
+            return self.encode_turns(&asked, Some(ending).filter(|text| !text.is_empty()));
+        }
         let mut tokens = self.tokenizer.encode_prompt(&question.prefix)?;
         tokens.extend(self.tokenizer.encode_continuation(&question.rest())?);
         Ok(tokens)
+    }
+
+    fn encode_turns(&self, user: &str, assistant: Option<&str>) -> Result<Vec<u32>> {
+        let user = Message::new("user", user);
+        let assistant = assistant.map(|text| Message::new("assistant", text));
+        self.tokenizer.encode_chat(&Conversation {
+            messages: [user].into_iter().chain(assistant).collect(),
+            ..Conversation::default()
+        })
+    }
+
+    /// What a text is written after: in a chat all of the question is the user's, for the text is
+    /// the assistant's from its beginning.
+    fn encode_request(&self, question: &Question) -> Result<Vec<u32>> {
+        match self.format {
+            Format::Plain => self.encode(question),
+            Format::Chat => self.encode_turns(&question.full(), None),
+        }
     }
 
     /// The texts of prompts that ask for equally many.
@@ -201,7 +254,7 @@ impl<M: CausalLm> Answerer for LocalAnswerer<M> {
     fn write(&mut self, requests: &[Request], decoding: &Decoding) -> Result<Vec<Answered<Reply>>> {
         let mut prompts = Vec::new();
         for group in requests.chunk_by(|a, b| a.question == b.question) {
-            let tokens = self.encode(&group[0].question)?;
+            let tokens = self.encode_request(&group[0].question)?;
             let seeds = group.iter().map(|request| request.seed).collect();
             prompts.push(Prompt { tokens, seeds });
         }
@@ -219,6 +272,24 @@ impl<M: CausalLm> Answerer for LocalAnswerer<M> {
 
     fn count_tokens(&self, question: &Question) -> Result<Option<usize>> {
         Ok(Some(self.encode(question)?.len()))
+    }
+}
+
+/// Token sequences as one tree: what they begin with, and how each goes on.
+fn common_tree(mut rows: Vec<Vec<u32>>) -> Tree {
+    let (first, rest) = match rows.split_first() {
+        Some((first, rest)) => (first.as_slice(), rest),
+        None => (&[][..], &[][..]),
+    };
+    let shared = |row: &Vec<u32>| first.iter().zip(row).take_while(|(a, b)| a == b).count();
+    let len = rest.iter().map(shared).min().unwrap_or(first.len());
+    let prompt = first[..len].to_vec();
+    for row in &mut rows {
+        row.drain(..len);
+    }
+    Tree {
+        prompt,
+        completions: rows,
     }
 }
 
@@ -250,88 +321,4 @@ fn sampling(decoding: &Decoding, prompts: &[Vec<u32>]) -> SamplingConfig {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answerer() -> LocalAnswerer {
-        LocalAnswerer::load(Path::new("models/labeler-xs"), &Device::flex()).unwrap()
-    }
-
-    fn question(text: &str) -> Question {
-        Question {
-            prefix: "You are an expert summary rater.".into(),
-            text: text.into(),
-            ending: "\n\nSCORE:".into(),
-        }
-    }
-
-    #[test]
-    fn a_question_that_does_not_fit_is_left_out_alone() {
-        let mut answerer = answerer();
-        let answers = ["1", "2"].map(String::from);
-        let long = question(&" summary".repeat(600));
-        let questions = [question(" summary"), long, question(" text")];
-        let found = answerer.choose(&questions, &answers).unwrap();
-        let lengths = questions
-            .each_ref()
-            .map(|question| answerer.count_tokens(question).unwrap().unwrap());
-        let (found_len, limit) = (lengths[1], answerer.max_len().unwrap());
-        assert!(found_len > limit);
-        let too_long = NoAnswer::TooLong {
-            found: found_len,
-            limit,
-        };
-        assert_eq!(found[1].value, Err(too_long));
-        assert_eq!(
-            (found[1].usage.requests, found[1].usage.prompt_tokens),
-            (1, 0)
-        );
-        for i in [0, 2] {
-            let alone = answerer.choose(&questions[i..=i], &answers).unwrap();
-            let [a, b] = [&found[i], &alone[0]].map(|row| row.value.as_ref().unwrap());
-            assert!((a.log_probs[0] - b.log_probs[0]).abs() < 1e-5);
-            assert!((a.log_probs[0].exp() + a.log_probs[1].exp() - 1.0).abs() < 1e-5);
-            assert_eq!(found[i].usage.prompt_tokens, lengths[i] as u64);
-        }
-    }
-
-    #[test]
-    fn texts_follow_their_seeds_and_end_at_a_stop() {
-        let mut answerer = answerer();
-        let request = |text, seed| Request {
-            question: question(text),
-            seed,
-        };
-        let requests = [
-            request(" summary", 1),
-            request(" summary", 2),
-            request(" text", 1),
-        ];
-        let mut decoding = Decoding {
-            temperature: 1.0,
-            max_new_tokens: 12,
-            ..Decoding::default()
-        };
-        let mut written = |requests: &[Request], decoding: &Decoding| -> Vec<Reply> {
-            let answers = answerer.write(requests, decoding).unwrap();
-            answers.into_iter().map(|row| row.value.unwrap()).collect()
-        };
-        let all = written(&requests, &decoding);
-        assert_ne!(all[0], all[1], "another seed, another text");
-        for i in 0..3 {
-            assert_eq!(all[i], written(&requests[i..=i], &decoding)[0]);
-        }
-        let (start, _) = all[0].text.split_at(all[0].text.len() / 2);
-        let stop: String = all[0].text[start.len()..].chars().take(3).collect();
-        decoding.stop = vec![stop.clone()];
-        let stopped = &written(&requests[..1], &decoding)[0];
-        let end = all[0].text.find(&stop).unwrap();
-        assert_eq!(
-            (stopped.text.as_str(), stopped.finished),
-            (&all[0].text[..end], true)
-        );
-        decoding.max_new_tokens = 600;
-        let answers = answerer.write(&requests[..1], &decoding).unwrap();
-        assert_eq!(answers[0].value.as_ref().unwrap_err().kind(), "too_long");
-    }
-}
+mod tests;

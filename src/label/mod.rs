@@ -33,7 +33,7 @@ pub use asking::Asking;
 pub use config::{AskConfig, LabelerConfig};
 pub use ensemble::{Combine, Ensemble};
 pub use judgement::{Judgement, Scored};
-pub use local::{LocalAnswerer, LocalLabeler};
+pub use local::{Format, LocalAnswerer, LocalLabeler};
 pub use oracle::{OracleLabeler, held_out_pairs};
 pub use position::Positions;
 pub use prompted::PromptedLabeler;

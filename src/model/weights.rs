@@ -1,5 +1,6 @@
 //! The weights of a folder: `model.safetensors`, or the files that `model.safetensors.index.json`
-//! lists. Tensors are read one at a time, as 32-bit floats.
+//! lists; where there are neither, `pytorch_model.bin` or those of its index. Tensors are read one
+//! at a time, as 32-bit floats.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -17,6 +18,8 @@ use crate::error::{Error, Result};
 /// The file of a folder whose weights are in one.
 pub(super) const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+const PICKLED: &str = "pytorch_model.bin";
+const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
 
 /// The weights of a folder, open for reading.
 pub(super) struct Weights {
@@ -34,10 +37,19 @@ struct Shard {
 /// Where a tensor lies.
 struct Place {
     shard: usize,
-    dtype: Dtype,
+    /// `None`: a type that no model here is made of.
+    dtype: Option<DType>,
     shape: Vec<usize>,
-    start: u64,
-    len: usize,
+    bytes: Bytes,
+}
+
+/// How the bytes of a tensor are come by.
+enum Bytes {
+    /// So many of them from a place in the file.
+    At { start: u64, len: usize },
+    /// From a tensor of a pickle.
+    #[cfg(feature = "pytorch")]
+    Pickled(pytorch_reader::Tensor),
 }
 
 #[derive(Deserialize)]
@@ -52,14 +64,21 @@ impl Weights {
     /// A file is missing, cut short or malformed; the index names a file outside `dir`, or a tensor
     /// is in two files.
     pub(super) fn open(dir: &Path) -> Result<Self> {
-        let (single, index) = (dir.join(WEIGHTS), dir.join(INDEX));
-        let sharded = !single.exists() && index.exists();
-        let names = if sharded {
-            shards(&index)?
-        } else {
-            BTreeSet::from([WEIGHTS.to_string()])
+        let found = [
+            (WEIGHTS, None),
+            (WEIGHTS, Some(INDEX)),
+            (PICKLED, None),
+            (PICKLED, Some(PICKLED_INDEX)),
+        ];
+        let exists =
+            |(single, index): &(&str, Option<&str>)| dir.join(index.unwrap_or(single)).exists();
+        let (single, index) = found.into_iter().find(exists).unwrap_or((WEIGHTS, None));
+        let path = dir.join(index.unwrap_or(single));
+        let names = match index {
+            Some(_) => shards(&path)?,
+            None => BTreeSet::from([single.to_string()]),
         };
-        let mut weights = Self::empty(if sharded { index } else { single });
+        let mut weights = Self::empty(path);
         for name in names {
             weights.add(dir.join(name))?;
         }
@@ -86,23 +105,17 @@ impl Weights {
 
     fn add(&mut self, path: PathBuf) -> Result<()> {
         let mut file = File::open(&path).map_err(Error::io("read", &path))?;
-        let (start, metadata) = header(&mut file, &path)?;
-        for name in metadata.offset_keys() {
-            let Some(info) = metadata.info(&name) else {
-                continue;
-            };
-            let (from, to) = info.data_offsets;
-            let place = Place {
-                shard: self.files.len(),
-                dtype: info.dtype,
-                shape: info.shape.clone(),
-                start: start + from as u64,
-                len: to - from,
-            };
-            if self.tensors.insert(name.clone(), place).is_some() {
+        let shard = self.files.len();
+        let places = match path.extension() {
+            Some(extension) if extension == "bin" => pickled(&path, shard)?,
+            _ => places(&mut file, &path, shard)?,
+        };
+        for (name, place) in places {
+            if self.tensors.contains_key(&name) {
                 let message = format!("tensor `{name}` is in another file too");
                 return Err(Error::file(&path, message));
             }
+            self.tensors.insert(name, place);
         }
         self.files.push(Shard { path, file });
         Ok(())
@@ -127,19 +140,21 @@ impl Weights {
         let missing = || Error::file(&self.path, format!("missing tensor `{name}`"));
         let place = self.tensors.get(name).ok_or_else(missing)?;
         let Shard { path, file } = &mut self.files[place.shard];
-        let dtype = match place.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            other => {
-                let message = format!("tensor `{name}` is {other:?}, expected F32, F16 or BF16");
-                return Err(Error::file(path, message));
+        let dtype = place.dtype.ok_or_else(|| {
+            let message = format!("tensor `{name}` holds no floats of 16 or 32 bits");
+            Error::file(&*path, message)
+        })?;
+        let bytes = match &place.bytes {
+            Bytes::At { start, len } => {
+                let mut bytes = vec![0; *len];
+                let read = file.seek(SeekFrom::Start(*start));
+                read.and_then(|_| file.read_exact(&mut bytes))
+                    .map(|()| bytes)
             }
+            #[cfg(feature = "pytorch")]
+            Bytes::Pickled(tensor) => tensor.read(),
         };
-        let mut bytes = vec![0; place.len];
-        file.seek(SeekFrom::Start(place.start))
-            .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(Error::io("read", &*path))?;
+        let bytes = bytes.map_err(Error::io("read", &*path))?;
         TensorData::from_bytes_vec(bytes, place.shape.clone(), dtype)
             .convert_dtype(DType::F32)
             .try_into_vec()
@@ -161,6 +176,65 @@ fn shards(index: &Path) -> Result<BTreeSet<String>> {
         }
     }
     Ok(parsed.weight_map.into_values().collect())
+}
+
+/// The tensors of a safetensors file.
+fn places(file: &mut File, path: &Path, shard: usize) -> Result<Vec<(String, Place)>> {
+    let (start, metadata) = header(file, path)?;
+    let place = |name: String| {
+        let info = metadata.info(&name)?;
+        let (from, to) = info.data_offsets;
+        let place = Place {
+            shard,
+            dtype: match info.dtype {
+                Dtype::F32 => Some(DType::F32),
+                Dtype::F16 => Some(DType::F16),
+                Dtype::BF16 => Some(DType::BF16),
+                _ => None,
+            },
+            shape: info.shape.clone(),
+            bytes: Bytes::At {
+                start: start + from as u64,
+                len: to - from,
+            },
+        };
+        Some((name, place))
+    };
+    Ok(metadata
+        .offset_keys()
+        .into_iter()
+        .filter_map(place)
+        .collect())
+}
+
+/// The tensors of a file that `torch.save` has written. Whatever else its pickle would do is not
+/// done: the reader knows tensors and plain values, and refuses the rest.
+#[cfg(feature = "pytorch")]
+fn pickled(path: &Path, shard: usize) -> Result<Vec<(String, Place)>> {
+    let bad = |e: pytorch_reader::PytorchError| Error::file(path, e.to_string());
+    let read = pytorch_reader::PytorchReader::new(path).map_err(bad)?;
+    let place = |(name, tensor): (String, pytorch_reader::Tensor)| {
+        let place = Place {
+            shard,
+            dtype: match tensor.dtype() {
+                pytorch_reader::DType::F32 => Some(DType::F32),
+                pytorch_reader::DType::F16 => Some(DType::F16),
+                pytorch_reader::DType::BF16 => Some(DType::BF16),
+                _ => None,
+            },
+            shape: tensor.shape().to_vec(),
+            bytes: Bytes::Pickled(tensor),
+        };
+        (name, place)
+    };
+    Ok(read.into_tensors().into_iter().map(place).collect())
+}
+
+#[cfg(not(feature = "pytorch"))]
+fn pickled(path: &Path, _shard: usize) -> Result<Vec<(String, Place)>> {
+    let message =
+        "is a pickle; rebuild with `--features pytorch`, or save the model as safetensors";
+    Err(Error::file(path, message))
 }
 
 /// Where the numbers of a file begin, and what they are.

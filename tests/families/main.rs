@@ -2,8 +2,8 @@
 //! that it computes from them. `tests/fixtures/make_families.py` writes the folders.
 //!
 //! `numbers` holds what a model computes against them, `gradients` what it learns from,
-//! `classifiers` the scores of reward models, `files` what is read and written, `configs` what a
-//! published `config.json` means.
+//! `classifiers` the scores of reward models, `files` and `pickles` what is read and written,
+//! `configs` what a published `config.json` means.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,6 +16,8 @@ mod configs;
 mod files;
 mod gradients;
 mod numbers;
+#[cfg(feature = "pytorch")]
+mod pickles;
 
 use std::fs;
 use std::path::{Path, PathBuf};

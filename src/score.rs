@@ -53,7 +53,9 @@ pub fn log_probs<M: CausalLm>(
             Context::Text(text) => {
                 tokenizer.encode_following(&policy.render(text), &completion.text)?
             }
-            Context::Conversation(asked) => tokenizer.encode_open_answer(asked, completion)?,
+            Context::Conversation(asked) => {
+                tokenizer.encode_open_answer(&policy.conversation(asked), completion)?
+            }
         };
         Ok(Tree::single(
             policy.encode_prompt(tokenizer, prompt)?,

@@ -267,6 +267,8 @@ fn the_assistants_tokens_are_marked() {
     let (_folder, tokenizer) = byte_tokenizer(forgets);
     let error = tokenizer.encode_with_mask(&asked).unwrap_err().to_string();
     assert!(error.contains("message 2"), "{error}");
+    let ids = tokenizer.encode_conversation(&asked).unwrap();
+    assert_eq!(tokenizer.decode(&ids).unwrap(), "h\u{e9}?no");
 }
 
 #[test]

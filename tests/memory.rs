@@ -51,6 +51,7 @@ fn optimise(base: &Path, reward: &Path, lora: &LoraConfig, run: &RunDir) {
         model: base.into(),
         prompt_template: "{prompt}".into(),
         lora: Some(lora.clone()),
+        chat_template_kwargs: Default::default(),
     };
     let mut loader = Loader::new(&Device::flex());
     let mut rng = StdRng::seed_from_u64(2);

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Map, Value};
 
-use super::model::ModelArg;
+use super::model::{ModelArg, json_object};
 use super::rows::Rows;
 use crate::chat::{Responder, Shown};
 use crate::error::{Error, Result};
@@ -34,8 +34,8 @@ pub(super) struct Chat {
     #[arg(long)]
     system: Option<String>,
     /// Variables of the chat template, as a JSON object: `{"enable_thinking": false}`.
-    #[arg(long, value_name = "JSON")]
-    template_kwargs: Option<String>,
+    #[arg(long, value_name = "JSON", value_parser = json_object)]
+    template_kwargs: Option<Map<String, Value>>,
     /// Always take the most probable token.
     #[arg(long, conflicts_with = "temperature")]
     greedy: bool,
@@ -73,7 +73,7 @@ impl Chat {
             true => Shown::Raw,
             false => Shown::Chat {
                 system: self.system.clone(),
-                template_kwargs: self.template_kwargs()?,
+                template_kwargs: self.template_kwargs.unwrap_or_default(),
             },
         };
         // A file that is not there is told before a model is loaded.
@@ -94,14 +94,6 @@ impl Chat {
             }
             None => talk(&responder, &mut rng),
         }
-    }
-
-    fn template_kwargs(&self) -> Result<Map<String, Value>> {
-        let Some(text) = &self.template_kwargs else {
-            return Ok(Map::new());
-        };
-        serde_json::from_str(text)
-            .map_err(|_| Error::field("--template-kwargs", text, "a JSON object"))
     }
 }
 

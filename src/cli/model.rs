@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use clap::Args;
+use serde_json::{Map, Value};
 
 use crate::backend::Backend;
 use crate::error::Result;
@@ -36,4 +37,9 @@ impl ModelArg {
         let model = model::load(&self.model, &self.device()?)?;
         Ok((model.valid(), tokenizer))
     }
+}
+
+/// A JSON object on the command line.
+pub(super) fn json_object(text: &str) -> serde_json::Result<Map<String, Value>> {
+    serde_json::from_str(text)
 }

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use clap::Args;
+use serde_json::{Map, Value};
 
-use super::model::ModelArg;
+use super::model::{ModelArg, json_object};
 use super::rows::Rows;
 use crate::config::PolicyConfig;
 use crate::error::Result;
@@ -30,6 +31,9 @@ pub(super) struct Score {
     /// What the model reads for a prompt that is a text.
     #[arg(long, default_value = "{prompt}")]
     prompt_template: String,
+    /// Variables of the chat template, as a JSON object.
+    #[arg(long, value_name = "JSON", value_parser = json_object)]
+    template_kwargs: Option<Map<String, Value>>,
 }
 
 impl Score {
@@ -40,6 +44,7 @@ impl Score {
             model: dir.into(),
             prompt_template: self.prompt_template.clone(),
             lora: None,
+            chat_template_kwargs: self.template_kwargs.clone().unwrap_or_default(),
         };
         policy.validate("score")?;
         let mut out = Rows::to_stdout();

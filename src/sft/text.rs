@@ -35,12 +35,17 @@ fn document(
             counts.resize(tokens.len(), true);
             Ok(Document { tokens, counts })
         }
+        Form::Messages(conversation) if config.assistant_only_loss => {
+            let conversation = policy.conversation(conversation);
+            let (tokens, mask) = tokenizer.encode_with_mask(&conversation)?;
+            let counts = mask.into_iter().map(|written| written > 0.0).collect();
+            Ok(Document { tokens, counts })
+        }
         Form::Messages(conversation) => {
-            let (tokens, mask) = tokenizer.encode_with_mask(conversation)?;
-            let counts = |written: f32| !config.assistant_only_loss || written > 0.0;
+            let tokens = tokenizer.encode_conversation(&policy.conversation(conversation))?;
             Ok(Document {
+                counts: vec![true; tokens.len()],
                 tokens,
-                counts: mask.into_iter().map(counts).collect(),
             })
         }
         Form::Text(text) => {

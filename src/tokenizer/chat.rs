@@ -88,6 +88,17 @@ impl Tokenizer {
         self.encode(rest, false)
     }
 
+    /// Tokens of a whole conversation.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_chat`].
+    pub fn encode_conversation(&self, conversation: &Conversation) -> Result<Vec<u32>> {
+        let text = self
+            .required_template()?
+            .render(conversation, Ending::Closed)?;
+        self.encode(&text, false)
+    }
+
     /// Tokens of a whole conversation, and for each 1.0 where the assistant wrote it, else 0.0.
     ///
     /// What the assistant wrote are the template's `{% generation %}` blocks. For a template without

@@ -126,6 +126,7 @@ fn run(config: &RlConfig) -> (rlaif::Result<()>, Vec<Metric>) {
         model: folder.path().into(),
         prompt_template: "{prompt}".into(),
         lora: None,
+        chat_template_kwargs: Default::default(),
     };
     let mut journal = run.journal("rl", "policy").unwrap();
     let mut algorithm = config.init(model.clone());

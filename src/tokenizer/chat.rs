@@ -7,6 +7,9 @@ use super::{ChatTemplate, Ending, Tokenizer};
 use crate::error::{Error, Result};
 use crate::record::{Answer, Conversation, Message};
 
+/// A control character that no template strips or writes.
+const PROBE: &str = "\u{2}";
+
 impl Tokenizer {
     /// Tokens of a conversation that the model is to continue, by the chat template: with the
     /// beginning of an answer, or, where the last turn is the assistant's, inside that turn.
@@ -59,15 +62,34 @@ impl Tokenizer {
             turns => whole.messages.extend_from_slice(turns),
         }
         let text = template.render(&whole, ending)?;
-        let common = common_prefix(&prompt, &text);
-        if common < prompt.len()
-            && !text.starts_with(&template.render(conversation, Ending::Closed)?)
-        {
+        let common = match text.starts_with(&prompt) {
+            true => prompt.len(),
+            false => self.shared_opening(template, conversation, &prompt, &text)?,
+        };
+        self.encode_rest(&prompt, &text[common..], false)
+    }
+
+    /// How much of `prompt` the template keeps once an answer follows, as in `text`: the earlier
+    /// turns and what of the beginning of an answer stays.
+    fn shared_opening(
+        &self,
+        template: &ChatTemplate,
+        conversation: &Conversation,
+        prompt: &str,
+        text: &str,
+    ) -> Result<usize> {
+        // An answer that begins like nothing in the prompt, so that what the two share is not the
+        // answer's own.
+        let mut probe = conversation.clone();
+        probe.messages.push(Message::new("assistant", PROBE));
+        let common = common_prefix(prompt, &template.render(&probe, Ending::Closed)?);
+        let earlier = template.render(conversation, Ending::Closed)?;
+        if common < earlier.len() || !text.starts_with(&prompt[..common]) {
             let message =
                 "chat template: it writes earlier turns in another way once an answer follows";
             return Err(Error::file(&self.source, message));
         }
-        self.encode_rest(&prompt, &text[common..], false)
+        Ok(common)
     }
 
     /// Tokens of a text that follows another, as the tokenizer splits the two together where that

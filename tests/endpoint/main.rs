@@ -3,11 +3,7 @@
 //!
 //! `cargo test --release --features http --test endpoint`
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod command;
 mod labeler;

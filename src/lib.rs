@@ -16,8 +16,9 @@
 //! # Invariants
 //!
 //! 1. `model/` imports nothing from `label`, `reward`, `rl`, `eval`.
-//! 2. `rl/loss.rs` with `rl/loss/`, `rl/advantage.rs`, `eval/stats.rs` are pure: no config, device
-//!    creation, randomness, IO or logging.
+//! 2. `rl/loss.rs` with `rl/loss/`, `rl/advantage.rs`, `eval/stats.rs`, `eval/agreement.rs`,
+//!    `eval/calibration.rs` and `eval/reliability.rs` are pure: no config, device creation,
+//!    randomness, IO or logging.
 //! 3. Only `record.rs` defines wire formats (the run folder's own files are `run/`'s); only
 //!    `run.rs` writes inside a run directory.
 //! 4. Only `main.rs`, `cli.rs` with `cli/`, and `examples/` print. The library logs through `tracing` and

@@ -123,7 +123,9 @@ fn mathematics_is_pure() {
         "src/rl/loss.rs",
         "src/rl/advantage.rs",
         "src/eval/stats.rs",
+        "src/eval/agreement.rs",
         "src/eval/calibration.rs",
+        "src/eval/reliability.rs",
     ];
     let files = files.map(Source::read);
     let mut pure = sources("src/rl/loss");

@@ -3,8 +3,7 @@
 
 use serde::Serialize;
 
-/// Bins of a reliability diagram.
-const N_BINS: usize = 10;
+use super::reliability::{self, Reliability};
 
 /// Predicted probabilities against what happened.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -33,7 +32,7 @@ pub struct Bin {
 /// a tie is half right. Ten bins of equal width. Guo et al. 2017, arXiv:1706.04599, section 3. An
 /// error of 0 without pairs.
 pub fn calibration(differences: &[f64]) -> Calibration {
-    let mut bins = vec![(0.0, 0.0, 0_usize); N_BINS];
+    let mut table = Reliability::default();
     for &difference in differences {
         let confidence = 1.0 / (1.0 + (-difference.abs()).exp());
         let right = match difference.total_cmp(&0.0) {
@@ -41,23 +40,18 @@ pub fn calibration(differences: &[f64]) -> Calibration {
             std::cmp::Ordering::Greater => 1.0,
             _ => 0.0,
         };
-        let bin = ((confidence - 0.5) * 2.0 * N_BINS as f64) as usize;
-        let (confidences, rights, n) = &mut bins[bin.min(N_BINS - 1)];
-        *confidences += confidence;
-        *rights += right;
-        *n += 1;
+        table.add(confidence, right);
     }
-    let total = differences.len().max(1) as f64;
-    let gap = |(confidences, rights, _): &(f64, f64, usize)| (rights - confidences).abs() / total;
-    let ece = bins.iter().map(gap).sum();
-    let bin = |(confidences, rights, n): (f64, f64, usize)| Bin {
-        confidence: confidences / n as f64,
-        accuracy: rights / n as f64,
-        n,
+    let bin = |bin: reliability::Bin| {
+        Some(Bin {
+            confidence: bin.confidence?,
+            accuracy: bin.accuracy?,
+            n: bin.n,
+        })
     };
     Calibration {
-        ece,
-        reliability: bins.into_iter().filter(|bin| bin.2 > 0).map(bin).collect(),
+        ece: table.expected_error().unwrap_or(0.0),
+        reliability: table.bins().into_iter().filter_map(bin).collect(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Stage 5: policies are compared on held-out prompts, by any labeler, both orders.
 
+pub mod agreement;
 pub mod calibration;
+pub mod reliability;
 pub mod stats;
 
 use std::collections::BTreeMap;

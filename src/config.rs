@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::generate::SamplingConfig;
 pub use crate::label::LabelerConfig;
 use crate::model::LoraConfig;
+use crate::record::PairOptions;
 pub use crate::reward::RewardConfig;
 use crate::rl::RlConfig;
 use crate::run::CheckpointConfig;
@@ -50,7 +52,7 @@ pub struct Config {
     pub checkpoint: CheckpointConfig,
 }
 
-fn default_seed() -> u64 {
+pub(crate) fn default_seed() -> u64 {
     17
 }
 
@@ -69,16 +71,23 @@ pub enum DataConfig {
         /// Held-out prompts.
         eval_prompts: usize,
     },
-    /// JSONL files.
+    /// Files: JSONL, a JSON array, CSV or Parquet, also compressed ([`crate::record::rows`]).
     Files {
-        /// Rows with `prompt` and `completion`; needed by stage `sft` alone.
+        /// Rows with `prompt` and `completion`, or pairs, whose better answers are taken; needed by
+        /// stage `sft` alone.
         demonstrations: Option<PathBuf>,
         /// Rows with `prompt` whose completions are labeled.
-        preference_prompts: PathBuf,
-        /// Rows with `prompt` for the policy optimisation.
+        preference_prompts: Option<PathBuf>,
+        /// Preferences, such as those of people, in any layout that
+        /// [`PairReader`](crate::record::PairReader) knows: nothing is sampled and labeled then.
+        preferences: Option<PathBuf>,
+        /// Rows with `prompt` for the policy optimisation; as everywhere, pairs will do.
         rl_prompts: PathBuf,
         /// Held-out rows with `prompt`.
         eval_prompts: PathBuf,
+        /// How rows are read: what happens to bad ones, and what some layouts leave open.
+        #[serde(default)]
+        rows: PairOptions,
     },
 }
 
@@ -162,17 +171,7 @@ impl Config {
     /// # Errors
     /// The file is missing or malformed, an override names no key, or a value is out of range.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let refused = |e: toml::de::Error| refused(path, &text, &e);
-        let config: Self = if overrides.is_empty() {
-            toml::from_str(&text).map_err(refused)?
-        } else {
-            let mut table: toml::Table = toml::from_str(&text).map_err(refused)?;
-            for assignment in overrides {
-                set(&mut table, assignment)?;
-            }
-            table.try_into().map_err(refused)?
-        };
+        let config: Self = read_toml(path, overrides)?;
         config.validate()?;
         Ok(config)
     }
@@ -191,6 +190,7 @@ impl Config {
     /// Names the first field that is out of range.
     pub fn validate(&self) -> Result<()> {
         self.policy.validate("policy")?;
+        self.data.validate()?;
         if let Some(sft) = &self.sft {
             sft.validate()?;
         }
@@ -206,6 +206,20 @@ impl Config {
         self.eval.sampling.validate("eval.sampling")?;
         self.checkpoint.validate()
     }
+}
+
+/// Reads a TOML file and applies overrides.
+pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path, overrides: &[String]) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let refused = |e: toml::de::Error| refused(path, &text, &e);
+    if overrides.is_empty() {
+        return toml::from_str(&text).map_err(refused);
+    }
+    let mut table: toml::Table = toml::from_str(&text).map_err(refused)?;
+    for assignment in overrides {
+        set(&mut table, assignment)?;
+    }
+    table.try_into().map_err(refused)
 }
 
 /// One line for what TOML says in several; it knows the place unless an override is in play.

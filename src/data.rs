@@ -2,7 +2,9 @@
 
 use crate::config::DataConfig;
 use crate::error::{Error, Result};
-use crate::record::{Demonstration, Prompt, read_jsonl, read_prompts};
+use crate::record::{
+    Demonstration, Preference, Prompt, read_demonstrations, read_preferences, read_prompts,
+};
 use crate::world::{Oracle, Split, World};
 
 impl DataConfig {
@@ -23,8 +25,9 @@ impl DataConfig {
             }
             Self::Files {
                 demonstrations: Some(path),
+                rows,
                 ..
-            } => read_jsonl(path),
+            } => read_demonstrations(path, rows),
             Self::Files {
                 demonstrations: None,
                 ..
@@ -47,9 +50,17 @@ impl DataConfig {
                 ..
             } => posts(Split::Preference, *n),
             Self::Files {
-                preference_prompts: path,
+                preference_prompts: Some(path),
+                rows,
                 ..
-            } => read_prompts(path)?,
+            } => read_prompts(path, rows)?,
+            Self::Files { .. } => {
+                return Err(Error::field(
+                    "data.preference_prompts",
+                    "absent",
+                    "a file, for stage sample",
+                ));
+            }
         };
         non_empty(prompts, "data.preference_prompts")
     }
@@ -62,8 +73,10 @@ impl DataConfig {
         let prompts = match self {
             Self::TinyTldr { rl_prompts: n, .. } => posts(Split::Rl, *n),
             Self::Files {
-                rl_prompts: path, ..
-            } => read_prompts(path)?,
+                rl_prompts: path,
+                rows,
+                ..
+            } => read_prompts(path, rows)?,
         };
         non_empty(prompts, "data.rl_prompts")
     }
@@ -78,10 +91,57 @@ impl DataConfig {
                 eval_prompts: n, ..
             } => posts(Split::Test, *n),
             Self::Files {
-                eval_prompts: path, ..
-            } => read_prompts(path)?,
+                eval_prompts: path,
+                rows,
+                ..
+            } => read_prompts(path, rows)?,
         };
         non_empty(prompts, "data.eval_prompts")
+    }
+
+    /// Labels that came with the data, if the run has such.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no label.
+    pub fn read_preferences(&self) -> Result<Option<Vec<Preference>>> {
+        match self {
+            Self::Files {
+                preferences: Some(path),
+                rows,
+                ..
+            } => read_preferences(path, rows).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether labels came with the data, so that nothing is sampled and labeled.
+    pub fn is_labeled(&self) -> bool {
+        matches!(
+            self,
+            Self::Files {
+                preferences: Some(_),
+                ..
+            }
+        )
+    }
+
+    /// Checks what contradicts itself.
+    ///
+    /// # Errors
+    /// Prompts are to be labeled beside labels that are there.
+    pub fn validate(&self) -> Result<()> {
+        match self {
+            Self::Files {
+                preferences: Some(_),
+                preference_prompts: Some(path),
+                ..
+            } => Err(Error::field(
+                "data.preference_prompts",
+                path.display(),
+                "nothing beside `data.preferences`",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The truth about these texts, where there is one.

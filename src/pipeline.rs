@@ -195,14 +195,17 @@ impl Pipeline {
         })
     }
 
-    /// Stage 3: a reward model from the preferences, starting from the fine-tuned policy.
+    /// Stage 3: a reward model from the preferences, or those of `data.preferences`, starting from
+    /// the fine-tuned policy.
     ///
     /// # Errors
     /// See [`reward::train`].
     pub fn reward(&self) -> Result<()> {
         self.stage(REWARD, |inputs| {
-            let preferences: Vec<Preference> =
-                read_jsonl(self.input("preferences.jsonl", "label")?)?;
+            let preferences: Vec<Preference> = match self.config.data.read_preferences()? {
+                Some(preferences) => preferences,
+                None => read_jsonl(self.input("preferences.jsonl", "label")?)?,
+            };
             let start = self.initial_policy()?;
             let (backbone, tokenizer) = self.models().load_policy(&start)?;
             let mut journal = self.journal("reward", "reward", inputs)?;

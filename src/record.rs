@@ -1,17 +1,18 @@
 //! The rows that move between stages, and the only place that knows how they look in a file.
 //!
-//! Every file is JSONL: UTF-8, one JSON object per line. Columns carry the names that TRL uses
-//! (`prompt`, `completion`, `chosen`, `rejected`, `margin`), columns unknown here are ignored, and
-//! blank lines are skipped, so that files made elsewhere load as they are. A prompt is a text or a
-//! conversation ([`Context`]). This room knows nothing of models or run folders; start reading at
-//! [`Prompt`] and [`JsonlReader`].
+//! Files are written as JSONL: UTF-8, one JSON object per line; what comes from outside may be CSV
+//! or Parquet too, and compressed ([`rows`]). Columns carry the names that TRL uses (`prompt`,
+//! `completion`, `chosen`, `rejected`, `margin`), columns unknown here are ignored, and blank lines
+//! are skipped, so that files made elsewhere load as they are. A prompt is a text or a conversation
+//! ([`Context`]). This room knows nothing of models or run folders; start reading at [`Prompt`] and
+//! [`RecordReader`].
 
 mod conversation;
 mod demonstration;
 mod inference;
-
-use std::collections::HashMap;
-use std::path::Path;
+mod label;
+mod pairs;
+pub mod rows;
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -20,6 +21,12 @@ use serde_json::Value;
 pub use self::conversation::{Answer, Context, Conversation, Message, transcript};
 pub use self::demonstration::{Demonstration, Form};
 pub use self::inference::{Answered, Rewarded, Scored};
+pub use self::label::{Label, LabelFailure};
+pub use self::pairs::{
+    AnswerPair, PairOptions, PairReader, Pairing, Transcripts, read_demonstrations,
+    read_preferences, read_prompts,
+};
+pub use self::rows::{RecordReader, RowReader, read_records};
 use crate::error::{Error, Result};
 pub use crate::run::jsonl::{JsonlReader, read_jsonl, write_jsonl};
 
@@ -199,21 +206,6 @@ impl Record for Comparison {
     }
 }
 
-/// All prompts of a file, whose ids must differ.
-pub fn read_prompts(path: impl AsRef<Path>) -> Result<Vec<Prompt>> {
-    let mut reader = JsonlReader::<Prompt>::open(path)?;
-    let mut line_of = HashMap::new();
-    let mut prompts = Vec::new();
-    while let Some(prompt) = reader.next() {
-        let prompt = prompt?;
-        if let Some(line) = line_of.insert(prompt.id.clone(), reader.line) {
-            return Err(reader.error(format!("`id` {:?} is already on line {line}", prompt.id)));
-        }
-        prompts.push(prompt);
-    }
-    Ok(prompts)
-}
-
 /// An id, which other tools also write as a number.
 fn id_text<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
     match Value::deserialize(input)? {
@@ -327,17 +319,5 @@ mod tests {
         assert_eq!((hard[0].p_chosen, hard[0].prompt_id.as_str()), (1.0, "1"));
         let row = round_trip::<Demonstration>("\n{\"prompt\":\"q\",\"completion\":\"c\"}");
         assert_eq!(row[0].id, "2");
-    }
-
-    #[test]
-    fn prompts_with_one_id_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.jsonl");
-        std::fs::write(&path, "{\"id\":\"2\",\"prompt\":\"a\"}\n{\"prompt\":\"b\"}").unwrap();
-        let error = read_prompts(&path).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            format!("{}:2: `id` \"2\" is already on line 1", path.display())
-        );
     }
 }

@@ -7,12 +7,13 @@
 //! folder: [`RunDir::lock`].
 
 mod answers;
-mod atomic;
+pub(crate) mod atomic;
 mod checkpoint;
 mod digest;
 mod interrupt;
 mod journal;
 pub(crate) mod jsonl;
+pub(crate) mod ledger;
 mod lock;
 mod metrics;
 mod stages;
@@ -141,7 +142,7 @@ impl RunDir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Prompt, read_prompts};
+    use crate::record::{Prompt, read_jsonl};
 
     #[test]
     fn everything_lands_inside() {
@@ -153,7 +154,7 @@ mod tests {
         };
         run.write_records("data/prompts.jsonl", [&prompt]).unwrap();
         assert_eq!(
-            read_prompts(run.path("data/prompts.jsonl")).unwrap(),
+            read_jsonl::<Prompt>(run.path("data/prompts.jsonl")).unwrap(),
             [prompt]
         );
         run.write_json("eval.json", &[1, 2]).unwrap();

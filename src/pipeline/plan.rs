@@ -52,7 +52,10 @@ pub(super) fn stages(config: &Config) -> Vec<Stage> {
     let mut stages = Vec::new();
     stages.extend(config.sft.is_some().then_some(SFT));
     if config.rl.reward == RewardKind::Model {
-        stages.extend([SAMPLE, LABEL, REWARD]);
+        if !config.data.is_labeled() {
+            stages.extend([SAMPLE, LABEL]);
+        }
+        stages.push(REWARD);
     }
     stages.extend([RL, EVAL]);
     stages

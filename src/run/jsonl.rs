@@ -5,7 +5,7 @@
 //! error names file, line and field.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::atomic;
 use crate::error::{Error, Result};
 use crate::record::Record;
+use crate::record::rows::{Line, MAX_ROW_BYTES, read_line, too_long};
 
 /// Reads a JSONL file row by row, in constant memory.
 ///
@@ -47,31 +48,13 @@ impl<T: Record> JsonlReader<T> {
 
     /// The row in `bytes`, `None` when the line is blank.
     fn parse(&self) -> Result<Option<T>> {
-        let text = str::from_utf8(&self.bytes).map_err(|source| {
-            self.error(format!(
-                "byte {} is not valid UTF-8",
-                source.valid_up_to() + 1
-            ))
-        })?;
-        // Some editors start a file with a byte order mark, which JSON does not allow.
-        let text = text
-            .strip_prefix('\u{feff}')
-            .filter(|_| self.line == 1)
-            .unwrap_or(text)
-            .trim();
-        if text.is_empty() {
-            return Ok(None);
-        }
-        // Serde would take a list for a struct, field by field.
-        if !text.starts_with('{') {
-            return Err(self.error("expected one JSON object per line"));
-        }
-        let mut row: T = serde_json::from_str(text)
-            .map_err(|source| self.error(wrong_field::<T>(text).unwrap_or_else(|| say(&source))))?;
-        row.set_default_id(self.line);
-        row.check()
-            .map_err(|source| self.error(source.to_string()))?;
-        Ok(Some(row))
+        let row = || -> Result<Option<T>, String> {
+            let Some(text) = text(&self.bytes, self.line)? else {
+                return Ok(None);
+            };
+            record(object(text)?, self.line).map(Some)
+        };
+        row().map_err(|message| self.error(message))
     }
 
     /// Refuses the row read last.
@@ -89,10 +72,13 @@ impl<T: Record> Iterator for JsonlReader<T> {
 
     fn next(&mut self) -> Option<Result<T>> {
         loop {
-            self.bytes.clear();
-            match self.input.as_mut()?.read_until(b'\n', &mut self.bytes) {
-                Ok(0) => return None,
-                Ok(_) => self.line += 1,
+            match read_line(self.input.as_mut()?, &mut self.bytes, MAX_ROW_BYTES) {
+                Ok(Line::End) => return None,
+                Ok(Line::Whole) => self.line += 1,
+                Ok(Line::TooLong) => {
+                    self.line += 1;
+                    return Some(Err(self.error(too_long())));
+                }
                 Err(source) => {
                     self.input = None;
                     return Some(Err(Error::io("read", &self.path)(source)));
@@ -137,6 +123,39 @@ pub(super) fn to_line<T: Record>(row: &T) -> serde_json::Result<String> {
     serde_json::to_string(row).map(|line| line + "\n")
 }
 
+/// The text of a line without blanks around it, `None` when there is nothing else.
+pub(crate) fn text(line: &[u8], number: usize) -> Result<Option<&str>, String> {
+    let text = str::from_utf8(line)
+        .map_err(|source| format!("byte {} is not valid UTF-8", source.valid_up_to() + 1))?;
+    // Some editors start a file with a byte order mark, which JSON does not allow.
+    let text = text
+        .strip_prefix('\u{feff}')
+        .filter(|_| number == 1)
+        .unwrap_or(text)
+        .trim();
+    Ok((!text.is_empty()).then_some(text))
+}
+
+/// The JSON object that a text is.
+pub(crate) fn object(text: &str) -> Result<Map<String, Value>, String> {
+    // Serde would take a list for a struct, field by field.
+    if !text.starts_with('{') {
+        return Err("expected a JSON object".into());
+    }
+    serde_json::from_str(text).map_err(|source| say(&source))
+}
+
+/// The columns of a row as a record, checked.
+pub(crate) fn record<T: Record>(fields: Map<String, Value>, line: usize) -> Result<T, String> {
+    let mut row: T = match T::deserialize(&fields) {
+        Ok(row) => row,
+        Err(source) => return Err(wrong_field::<T>(fields).unwrap_or_else(|| say(&source))),
+    };
+    row.set_default_id(line);
+    row.check().map_err(|source| source.to_string())?;
+    Ok(row)
+}
+
 /// A JSON error without its line, which counts within the row and not within the file.
 fn say(source: &serde_json::Error) -> String {
     let text = source.to_string();
@@ -149,8 +168,7 @@ fn say(source: &serde_json::Error) -> String {
 
 /// Which field has the wrong type. Serde does not say, so each field is tried alone: a good one
 /// then fails at most because the others are missing.
-fn wrong_field<T: Record>(text: &str) -> Option<String> {
-    let row: Map<String, Value> = serde_json::from_str(text).ok()?;
+fn wrong_field<T: Record>(row: Map<String, Value>) -> Option<String> {
     row.into_iter().find_map(|(field, value)| {
         let alone = Map::from_iter([(field.clone(), value.clone())]);
         let message = serde_json::from_value::<T>(Value::Object(alone))
@@ -201,7 +219,7 @@ mod tests {
         check::<Demonstration>(list, expected);
         let id = r#"{"id":true,"prompt":""}"#;
         check::<Prompt>(id, "1: `id` is true, expected a string or a number");
-        check::<Prompt>(r#"["a","b"]"#, "1: expected one JSON object per line");
+        check::<Prompt>(r#"["a","b"]"#, "1: expected a JSON object");
         let torn = "1: not valid JSON at column 1: EOF while parsing an object";
         check::<Prompt>("{", torn);
         check::<Prompt>(b"{\"\xff\"}", "1: byte 3 is not valid UTF-8");

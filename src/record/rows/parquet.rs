@@ -1,0 +1,105 @@
+//! Rows of a Parquet file, row group by row group.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::reader::{ReaderIter, TreeBuilder};
+use serde_json::Value;
+
+use super::{Row, row_error};
+use crate::error::{Error, Result};
+
+/// Rows that are decoded at once.
+const BATCH: usize = 64;
+
+/// Rows of a Parquet file.
+pub(super) struct ParquetRows {
+    path: PathBuf,
+    file: SerializedFileReader<File>,
+    n_groups: usize,
+    next_group: usize,
+    group: Option<ReaderIter>,
+    n_rows: usize,
+}
+
+impl ParquetRows {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io("read", path))?;
+        let file = SerializedFileReader::new(file).map_err(|e| refused(path, &e))?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            n_groups: file.num_row_groups(),
+            file,
+            next_group: 0,
+            group: None,
+            n_rows: 0,
+        })
+    }
+
+    fn open_group(&mut self) -> Result<(), ParquetError> {
+        let schema = self.file.metadata().file_metadata().schema_descr_ptr();
+        let group = self.file.get_row_group(self.next_group)?;
+        self.next_group += 1;
+        let rows = TreeBuilder::new().with_batch_size(BATCH);
+        self.group = Some(rows.as_iter(schema, group.as_ref())?);
+        Ok(())
+    }
+}
+
+impl Iterator for ParquetRows {
+    type Item = Result<Row>;
+
+    fn next(&mut self) -> Option<Result<Row>> {
+        loop {
+            if let Some(row) = self.group.as_mut().and_then(Iterator::next) {
+                self.n_rows += 1;
+                let row = row.map(|row| without_nulls(row.to_json_value()));
+                return Some(match row {
+                    Ok(Value::Object(fields)) => Ok(Row {
+                        line: self.n_rows,
+                        fields,
+                    }),
+                    Ok(_) => Err(row_error(&self.path, self.n_rows, "expected columns")),
+                    // What follows a page that cannot be decoded is lost.
+                    Err(source) => Err(refused(&self.path, &source)),
+                });
+            }
+            if self.next_group == self.n_groups {
+                return None;
+            }
+            if let Err(source) = self.open_group() {
+                return Some(Err(refused(&self.path, &source)));
+            }
+        }
+    }
+}
+
+/// All rows have the same columns in Parquet, and all messages the same fields; what one lacks is
+/// null there.
+fn without_nulls(mut value: Value) -> Value {
+    drop_nulls(&mut value);
+    value
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        _ => {}
+    }
+}
+
+pub(super) fn refused(path: &Path, source: &ParquetError) -> Error {
+    let text = source.to_string();
+    let hint = if text.to_lowercase().contains("zstd") {
+        "; rebuild with `--features zstd`, or write the file with snappy or gzip"
+    } else {
+        ""
+    };
+    Error::file(path, format!("not readable as Parquet: {text}{hint}"))
+}

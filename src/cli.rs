@@ -4,6 +4,7 @@
 
 mod chat;
 mod inspect;
+mod label;
 mod model;
 mod rows;
 mod score;
@@ -35,8 +36,8 @@ enum Verb {
     Sft(Stage),
     /// Sample completions of the fine-tuned policy.
     Sample(Stage),
-    /// Label pairs of completions.
-    Label(Stage),
+    /// Label pairs of completions: those of a run, or a file's.
+    Label(Box<label::Label>),
     /// Train the reward model on the labels.
     Reward(Stage),
     /// Optimise the policy.
@@ -145,7 +146,7 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.verb {
         Verb::Sft(stage) => stage.open()?.sft(),
         Verb::Sample(stage) => stage.open()?.sample(),
-        Verb::Label(stage) => stage.open()?.label(),
+        Verb::Label(label) => label.run(),
         Verb::Reward(stage) => stage.open()?.reward(),
         Verb::Rl(stage) => stage.open()?.rl(),
         Verb::Eval(stage) => stage.open()?.eval(),

@@ -14,16 +14,22 @@ pub mod config;
 pub mod endpoint;
 mod ensemble;
 mod exemplar;
+mod file;
 mod fit;
 mod judgement;
+mod labeling;
 mod local;
 mod metrics;
 mod oracle;
+mod output;
 mod position;
 pub mod prompt;
 mod prompted;
+mod report;
 mod shared;
 mod stage;
+mod tally;
+mod verdict;
 
 pub use answer::{Candidates, Sharing, answer_log_probs};
 pub use answerer::{
@@ -32,15 +38,21 @@ pub use answerer::{
 pub use asking::Asking;
 pub use config::{AskConfig, LabelerConfig};
 pub use ensemble::{Combine, Ensemble};
+pub use file::{LabelFile, LabelRun, Shard, label_file};
 pub use judgement::{Judgement, Scored};
+pub use labeling::LabelingConfig;
 pub use local::{Format, LocalAnswerer, LocalLabeler};
 pub use oracle::{OracleLabeler, held_out_pairs};
 pub use position::Positions;
 pub use prompted::PromptedLabeler;
+pub use report::{
+    GoldReport, LabelerAgreement, LabelerReport, LabelingReport, LengthReport, PositionReport,
+    Prices, Rate, RatioBin, report_labels,
+};
 pub use stage::{Alignment, LabelReport, Labels, alignment, label};
 
 use crate::error::Result;
-use crate::record::{Completion, Context};
+use crate::record::{AnswerPair, Completion, Context};
 
 /// Two completions of one prompt, to be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +68,16 @@ pub struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
+    /// The texts of two answers; what a file says of them stays behind.
+    pub fn between(pair: &'a AnswerPair) -> Self {
+        Self {
+            prompt_id: &pair.prompt_id,
+            prompt: &pair.prompt,
+            a: &pair.a.text,
+            b: &pair.b.text,
+        }
+    }
+
     /// Two completions of one prompt.
     pub fn of(a: &'a Completion, b: &'a Completion) -> Self {
         Self {

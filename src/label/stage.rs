@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Judgement, Labeler, NoAnswer, Pair, Positions, Usage};
+use super::{Judgement, Labeler, Pair, Positions, Usage, verdict};
 use crate::error::Result;
 use crate::eval::stats::{Interval, wilson};
 use crate::progress::Progress;
-use crate::record::{Completion, Method, Preference, Unlabeled};
+use crate::record::{AnswerPair, Completion, Method, Preference, Unlabeled};
 
 /// What a labeler made of pairs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -112,20 +112,7 @@ impl Labels {
 }
 
 fn unlabeled(a: &Completion, b: &Completion, judged: Judgement, labeler: &str) -> Unlabeled {
-    let unasked = || NoAnswer::Failed {
-        message: "no order was asked".into(),
-    };
-    let why = judged.no_verdict.unwrap_or_else(unasked);
-    Unlabeled {
-        prompt_id: a.prompt_id.clone(),
-        prompt: a.prompt.clone(),
-        a: a.completion.clone(),
-        b: b.completion.clone(),
-        labeler: labeler.to_string(),
-        kind: why.kind().to_string(),
-        reason: why.to_string(),
-        rationales: judged.rationales,
-    }
+    verdict::unlabeled(answers(a, b), judged, labeler)
 }
 
 fn preference(
@@ -134,27 +121,17 @@ fn preference(
     judged: Judgement,
     labeler: &str,
 ) -> Preference {
-    let (first, second) = (judged.p_a_first, judged.p_a_second);
-    let not = |p: f32| 1.0 - p;
-    let (chosen, rejected, p_chosen, p_first, p_second) = if p_a >= 0.5 {
-        (a, b, p_a, first, second)
-    } else {
-        // What is shown first when `a` is second is `b`.
-        (b, a, not(p_a), second.map(not), first.map(not))
-    };
-    let probability = |p: f32| p.clamp(0.0, 1.0);
-    Preference {
+    verdict::preference(answers(a, b), p_a, judged, labeler)
+}
+
+fn answers(a: &Completion, b: &Completion) -> AnswerPair {
+    AnswerPair {
         prompt_id: a.prompt_id.clone(),
         prompt: a.prompt.clone(),
-        chosen: chosen.completion.as_str().into(),
-        rejected: rejected.completion.as_str().into(),
-        p_chosen: probability(p_chosen),
-        p_first: p_first.map(probability),
-        p_second: p_second.map(probability),
+        a: a.completion.as_str().into(),
+        b: b.completion.as_str().into(),
+        p_gold: None,
         margin: None,
-        labeler: Some(labeler.to_string()),
-        method: Some(judged.method).filter(|&method| method == Method::Text),
-        rationales: judged.rationales,
     }
 }
 
@@ -223,7 +200,7 @@ pub fn alignment(preferences: &[Preference], gold: &mut dyn Labeler) -> Result<A
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::label::{Candidate, Scored};
+    use crate::label::{Candidate, NoAnswer, Scored};
 
     /// Says what it is told, pair by pair.
     struct Scripted(Vec<Judgement>);

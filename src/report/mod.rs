@@ -8,6 +8,8 @@
 //! escapes everything but the drawings of `plot`, which hold numbers only.
 
 mod curves;
+mod figures;
+mod labels;
 pub mod paper;
 mod plot;
 mod samples;
@@ -22,9 +24,11 @@ use minijinja::{Environment, Value, context};
 use crate::error::{Error, Result};
 use crate::run::RunDir;
 
+pub use labels::{labels_table, write_labels};
 pub use table::table;
 
 const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("style.css");
 
 /// Writes `report.html` into the run folder.
 ///
@@ -34,6 +38,7 @@ const PAGE: &str = include_str!("page.html");
 pub fn write(run: &RunDir) -> Result<()> {
     let summary = summary(run)?;
     let page = context! {
+        style => Value::from_safe_string(STYLE.into()),
         name => folder_name(run.root()),
         seed => summary["seed"].as_u64(),
         tables => table::tables(&summary).into_iter().map(table_value).collect::<Vec<_>>(),
@@ -42,12 +47,16 @@ pub fn write(run: &RunDir) -> Result<()> {
         preferences => samples::preferences(run)?,
         config => text(run, "config.toml")?,
     };
-    let html =
-        render(page).map_err(|source| Error::file(run.path("report.html"), source.to_string()))?;
+    let html = render("page.html", PAGE, page)
+        .map_err(|source| Error::file(run.path("report.html"), source.to_string()))?;
     run.write_text("report.html", &html)
 }
 
-fn render(page: Value) -> std::result::Result<String, minijinja::Error> {
+fn render(
+    name: &str,
+    template: &str,
+    page: Value,
+) -> std::result::Result<String, minijinja::Error> {
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
         .lstrip_blocks(true)
@@ -55,7 +64,7 @@ fn render(page: Value) -> std::result::Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_syntax(syntax);
     // The name's ending is what turns escaping on.
-    environment.render_named_str("page.html", PAGE, page)
+    environment.render_named_str(name, template, page)
 }
 
 /// What the evaluation wrote, with what the reward model's training did unless it is in there.

@@ -12,10 +12,10 @@ use crate::error::{Error, Result};
 pub(super) const MAX_POINTS: usize = 400;
 
 /// Twice the size that the page shows: the backend rounds to whole units.
-const SIZE: (u32, u32) = (720, 360);
+pub(super) const SIZE: (u32, u32) = (720, 360);
 const LINE_WIDTH: u32 = 4;
-const FONT_SIZE: u32 = 32;
-const MARGINS: Margins = Margins {
+pub(super) const FONT_SIZE: u32 = 32;
+pub(super) const MARGINS: Margins = Margins {
     left: 130,
     right: 24,
     top: 14,
@@ -24,7 +24,7 @@ const MARGINS: Margins = Margins {
 
 /// Stands for `currentColor`, which the backend cannot write, so that axes and labels take the
 /// colour of the page's text, be it dark or light.
-const INK: RGBColor = RGBColor(1, 2, 3);
+pub(super) const INK: RGBColor = RGBColor(1, 2, 3);
 
 /// Okabe and Ito's colours (<https://jfly.uni-koeln.de/color/>), which colour-blind readers tell
 /// apart too; those that show on white and on black come first.
@@ -37,13 +37,13 @@ const PALETTE: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
 ];
 
-type DrawResult = Result<(), DrawingAreaErrorKind<io::Error>>;
+pub(super) type DrawResult = Result<(), DrawingAreaErrorKind<io::Error>>;
 
-struct Margins {
-    left: i32,
-    right: i32,
-    top: i32,
-    bottom: i32,
+pub(super) struct Margins {
+    pub(super) left: i32,
+    pub(super) right: i32,
+    pub(super) top: i32,
+    pub(super) bottom: i32,
 }
 
 /// One run's course of a quantity.
@@ -66,12 +66,19 @@ pub(super) fn svg(lines: &[Line]) -> Result<String> {
     if lines.iter().all(|line| line.points.is_empty()) {
         return Ok(String::new());
     }
+    drawn(|area| draw(lines, area))
+}
+
+/// What `draw` draws, as SVG text.
+pub(super) fn drawn(
+    draw: impl FnOnce(&DrawingArea<SVGBackend, Shift>) -> DrawResult,
+) -> Result<String> {
     let mut svg = String::new();
-    draw(
-        lines,
-        &SVGBackend::with_string(&mut svg, SIZE).into_drawing_area(),
-    )
-    .map_err(|source| Error::file("report.html", format!("cannot draw: {source}")))?;
+    let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+    draw(&area)
+        .and_then(|()| area.present())
+        .map_err(|source| Error::file("report.html", format!("cannot draw: {source}")))?;
+    drop(area);
     let RGBColor(red, green, blue) = INK;
     Ok(svg.replace(&format!("#{red:02X}{green:02X}{blue:02X}"), "currentColor"))
 }
@@ -102,7 +109,7 @@ pub(super) fn downsample(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     kept
 }
 
-fn rgb(run_idx: usize) -> RGBColor {
+pub(super) fn rgb(run_idx: usize) -> RGBColor {
     PALETTE[run_idx % PALETTE.len()]
 }
 
@@ -128,8 +135,7 @@ fn draw(lines: &[Line], area: &DrawingArea<SVGBackend, Shift>) -> DrawResult {
             chart.draw_series([Circle::new(point, LINE_WIDTH + 2, color.filled())])?;
         }
     }
-    label(area, steps, values)?;
-    area.present()
+    label(area, steps, values)
 }
 
 /// Writes the smallest and the largest step and value at the ends of the axes.
@@ -187,7 +193,7 @@ fn widened((low, high): (f64, f64)) -> (f64, f64) {
 }
 
 /// A number in few characters: three significant digits, whole numbers below a million in full.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     let size = value.abs();
     if size < 1e6 && value.fract() == 0.0 {
         return format!("{}", value + 0.0);

@@ -268,7 +268,7 @@ fn spaced(name: &str) -> String {
 }
 
 /// Names to the left, numbers to the right.
-fn plain(table: &Table) -> String {
+pub(super) fn plain(table: &Table) -> String {
     let lines: Vec<_> = iter::once(&table.head).chain(&table.rows).collect();
     let width = |column: usize| {
         let cells = lines.iter().filter_map(|line| line.get(column));

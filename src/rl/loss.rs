@@ -7,20 +7,26 @@
 //! models, settings or devices. Start at [`masked_mean`].
 
 mod aggregate;
+mod dpo;
 mod kl;
+mod kto;
 mod policy;
 mod preference;
+mod reference_free;
 mod value;
 
 use burn::prelude::*;
 
 pub use aggregate::{LossType, Normalizer};
+pub use dpo::{DpoLoss, DpoLossType, PairRatios};
 pub use kl::{KlEstimator, kl};
+pub use kto::{KtoLoss, reference_point};
 pub use policy::{
     Clip, cispo, clipped_surrogate, high_clipped, low_clipped, mean_log_ratio, policy_gradient,
     token_log_ratio, total_log_ratio,
 };
 pub use preference::{centering, soft_bradley_terry};
+pub use reference_free::{log_odds_ratio, odds_ratio, simpo};
 pub use value::{clipped_value_loss, value_loss};
 
 /// Log-ratios are held within +-this before `exp`, and pass no gradient beyond it.
@@ -85,6 +91,50 @@ mod check {
                 (a - e).abs() <= 1e-5 * e.abs().max(1.0),
                 "{actual:?}, expected {expected:?}"
             );
+        }
+    }
+
+    pub(super) fn tensor(values: &[f32]) -> Tensor<1> {
+        Tensor::from_floats(values, &device())
+    }
+
+    /// A case of `tests/fixtures/losses.json`, which says what made it.
+    pub(super) struct Case(serde_json::Value);
+
+    /// The cases of one kind of loss.
+    pub(super) fn recorded(kind: &str) -> Vec<Case> {
+        let text = include_str!("../../tests/fixtures/losses.json");
+        let mut file: serde_json::Value = serde_json::from_str(text).unwrap();
+        let cases: Vec<serde_json::Value> = serde_json::from_value(file[kind].take()).unwrap();
+        assert!(!cases.is_empty(), "{kind}");
+        cases.into_iter().map(Case).collect()
+    }
+
+    impl Case {
+        pub(super) fn value(&self, name: &str) -> serde_json::Value {
+            self.0[name].clone()
+        }
+
+        pub(super) fn number(&self, name: &str) -> f32 {
+            self.0[name].as_f64().unwrap() as f32
+        }
+
+        pub(super) fn numbers(&self, name: &str) -> Vec<f32> {
+            serde_json::from_value(self.value(name)).unwrap()
+        }
+
+        pub(super) fn tracked(&self, name: &str) -> Tensor<1> {
+            let values = self.numbers(name);
+            Tensor::<1>::from_floats(values.as_slice(), &device().autodiff()).require_grad()
+        }
+
+        /// Checks `loss`, and its gradient by the tensor beside each name.
+        pub(super) fn check(&self, loss: Tensor<1>, by: &[(&str, Tensor<1>)]) {
+            check(loss.clone(), &[self.number("loss")]);
+            let grads = loss.backward();
+            for (name, tensor) in by {
+                check(tensor.grad(&grads).unwrap(), &self.numbers(name));
+            }
         }
     }
 

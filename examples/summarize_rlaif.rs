@@ -26,7 +26,8 @@ use rlaif::label::{self, LocalLabeler, OracleLabeler, Positions, held_out_pairs}
 use rlaif::pipeline::Pipeline;
 use rlaif::record::{Completion, read_jsonl};
 use rlaif::report;
-use rlaif::rl::{AlgorithmConfig, ReinforceConfig, RewardKind};
+use rlaif::reward::RewardKind;
+use rlaif::rl::{AlgorithmConfig, ReinforceConfig};
 use rlaif::world::World;
 use serde_json::{Map, Value, json};
 
@@ -77,7 +78,9 @@ fn main() -> rlaif::Result<()> {
     let mut config = Config::read(&args.config, &args.overrides)?;
     config.seed = args.seed;
     if args.algorithm == Algorithm::Reinforce {
-        config.rl.algorithm = AlgorithmConfig::Reinforce(ReinforceConfig {});
+        let rl = config.rl.as_mut();
+        let missing = || rlaif::Error::Usage("the run file has no table `rl`".into());
+        rl.ok_or_else(missing)?.algorithm = AlgorithmConfig::Reinforce(ReinforceConfig {});
     }
 
     let rlaif = Pipeline::new(config, &args.run)?.ended_by(&interrupt_on_ctrl_c()?);
@@ -86,7 +89,11 @@ fn main() -> rlaif::Result<()> {
     rlaif.label()?;
     rlaif.reward()?;
     rlaif.rl()?;
-    let d_rlaif = rlaif.branch("d_rlaif", |config| config.rl.reward = RewardKind::Direct)?;
+    let d_rlaif = rlaif.branch("d_rlaif", |config| {
+        if let Some(rl) = &mut config.rl {
+            rl.reward = RewardKind::Direct {}.into();
+        }
+    })?;
     d_rlaif.rl()?;
     let rlhf = rlaif.branch("rlhf", |config| config.labeler = LabelerConfig::Oracle)?;
     rlhf.label()?;
@@ -191,7 +198,7 @@ fn summary(
     }
     Ok(json!({
         "seed": rlaif.config.seed,
-        "algorithm": rlaif.config.rl.algorithm,
+        "algorithm": rlaif.config.rl.as_ref().map(|rl| &rl.algorithm),
         "labeler": labelers,
         "reward_model": read("reward.json")?,
         "policies": evaluated.policies,

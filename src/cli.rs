@@ -40,8 +40,10 @@ enum Verb {
     Label(Box<label::Label>),
     /// Train the reward model on the labels.
     Reward(Stage),
-    /// Optimise the policy.
+    /// Optimise the policy against a reward.
     Rl(Stage),
+    /// Optimise the policy on the preferences themselves.
+    Dpo(Stage),
     /// Compare the optimised policy with the one it started from.
     Eval(Stage),
     /// Write the report page of a run folder.
@@ -149,6 +151,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Verb::Label(label) => label.run(),
         Verb::Reward(stage) => stage.open()?.reward(),
         Verb::Rl(stage) => stage.open()?.rl(),
+        Verb::Dpo(stage) => stage.open()?.dpo(),
         Verb::Eval(stage) => stage.open()?.eval(),
         Verb::Report { run } => crate::report::write(&RunDir::open(run)?),
         Verb::Merge {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::backend::Backend;
+use crate::dpo::DpoConfig;
 use crate::error::{Error, Result};
 use crate::generate::SamplingConfig;
 pub use crate::label::LabelerConfig;
@@ -39,12 +40,14 @@ pub struct Config {
     pub sft: Option<SftConfig>,
     /// Stage 1.
     pub sample: SampleConfig,
-    /// Who judges in stage 2 and, for `rl.reward = "direct"`, in stage 4.
+    /// Who judges in stage 2 and, where `rl.reward` asks, in stage 4.
     pub labeler: LabelerConfig,
-    /// Stage 3.
-    pub reward: RewardConfig,
-    /// Stage 4.
-    pub rl: RlConfig,
+    /// Stage 3; where `rl.reward` is the model.
+    pub reward: Option<RewardConfig>,
+    /// Stage 4, against a reward; either this table or `dpo`.
+    pub rl: Option<RlConfig>,
+    /// Stage 4, on the preferences of stage 2 themselves.
+    pub dpo: Option<DpoConfig>,
     /// Stage 5.
     pub eval: EvalConfig,
     /// When a training saves what it needs to go on.
@@ -197,14 +200,32 @@ impl Config {
         at_least("sample.num_generations", self.sample.num_generations, 2)?;
         self.sample.sampling.validate("sample.sampling")?;
         self.labeler.validate("labeler")?;
-        self.reward.validate()?;
-        self.rl.validate()?;
+        if let Some(reward) = &self.reward {
+            reward.validate()?;
+        }
+        self.validate_optimisation()?;
         at_least("eval.judges", self.eval.judges.len(), 1)?;
         for (i, judge) in self.eval.judges.iter().enumerate() {
             judge.validate(&format!("eval.judges[{i}]"))?;
         }
         self.eval.sampling.validate("eval.sampling")?;
         self.checkpoint.validate()
+    }
+
+    /// Checks that there is one way to optimise the policy, and what it needs.
+    fn validate_optimisation(&self) -> Result<()> {
+        match (&self.rl, &self.dpo) {
+            (Some(rl), None) => {
+                if rl.reward.has_model() && self.reward.is_none() {
+                    let expected = "a table `reward`, for `rl.reward` is the model";
+                    return Err(Error::field("reward", "absent", expected));
+                }
+                rl.validate()
+            }
+            (None, Some(dpo)) => dpo.validate(),
+            (Some(_), Some(_)) => Err(Error::field("dpo", "given", "absent beside `rl`")),
+            (None, None) => Err(Error::field("rl", "absent", "this table or `dpo`")),
+        }
     }
 }
 

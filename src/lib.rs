@@ -6,7 +6,8 @@
 //! sft -> sample -> label -> reward -> rl -> eval -> report
 //!          two       p(1),   scalar   PPO,     win rates
 //!          each      p(2)    head     GRPO, ...
-//!                      \___ d-RLAIF: the labeler's score is the reward ___/
+//!                    | \___ d-RLAIF: the labeler's score is the reward ___/
+//!                    \_____ dpo: the policy learns from the labels _______/
 //! ```
 //!
 //! Three traits are the places to extend it: [`label::Labeler`], [`reward::Reward`] and
@@ -35,6 +36,7 @@ pub mod chat;
 pub mod cli;
 pub mod config;
 mod data;
+pub mod dpo;
 mod epochs;
 pub mod error;
 pub mod eval;

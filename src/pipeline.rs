@@ -11,19 +11,20 @@ use std::path::{Path, PathBuf};
 use burn::prelude::*;
 use serde_json::json;
 
-use self::inputs::{EVAL, LABEL, REWARD, RL, SAMPLE, SFT};
+use self::inputs::{DPO, EVAL, LABEL, REWARD, RL, SAMPLE, SFT};
 use self::models::Models;
 pub use self::models::tokenizer_of;
 use self::plan::stages;
 pub use self::plan::{Planned, plan};
 use crate::config::{Config, LabelerConfig};
-use crate::error::Result;
+use crate::dpo;
+use crate::error::{Error, Result};
 use crate::eval::{self, Contender};
 use crate::label::{self, Labeler, OracleLabeler};
 use crate::model;
 use crate::record::{Completion, Preference, read_jsonl};
-use crate::reward::{self, DirectReward, ModelReward, Reward};
-use crate::rl::{self, Policy, RewardKind, RlRun};
+use crate::reward::{self, ModelReward, Reward};
+use crate::rl::{self, Policy, RlRun};
 use crate::run::{ANSWERS, Interrupt, RunDir, RunLock};
 use crate::sample;
 use crate::seed::rng_for;
@@ -106,6 +107,7 @@ impl Pipeline {
                 LABEL => self.label()?,
                 REWARD => self.reward()?,
                 RL => self.rl()?,
+                DPO => self.dpo()?,
                 _ => self.eval()?,
             }
         }
@@ -202,15 +204,13 @@ impl Pipeline {
     /// See [`reward::train`].
     pub fn reward(&self) -> Result<()> {
         self.stage(REWARD, |inputs| {
-            let preferences: Vec<Preference> = match self.config.data.read_preferences()? {
-                Some(preferences) => preferences,
-                None => read_jsonl(self.input("preferences.jsonl", "label")?)?,
-            };
+            let config = table(&self.config.reward, "reward")?;
+            let preferences = self.preferences()?;
             let start = self.initial_policy()?;
             let (backbone, tokenizer) = self.models().load_policy(&start)?;
             let mut journal = self.journal("reward", "reward", inputs)?;
             let (model, report) = reward::train(
-                &self.config.reward,
+                config,
                 &self.config.policy,
                 (backbone, &tokenizer),
                 &preferences,
@@ -237,18 +237,23 @@ impl Pipeline {
     /// See [`rl::train`].
     pub fn rl(&self) -> Result<()> {
         self.stage(RL, |inputs| {
+            let config = table(&self.config.rl, "rl")?;
             let mut models = self.models();
             let (initial, tokenizer) = models.load_policy(&self.initial_policy()?)?;
             let prompts = self.config.data.read_rl_prompts()?;
-            let mut reward = self.reward_of_rl(&mut models)?;
+            let model = || self.model_reward(&mut models);
+            let labeler = || self.labeler(&self.config.labeler);
+            let mut reward = config.reward.init(&tokenizer, model, labeler)?;
+            // Both ways write the policy's folder.
+            self.run.forget_stage("dpo")?;
             let mut journal = self.journal("rl", "policy", inputs)?;
-            let mut algorithm = self.config.rl.init(initial.clone());
+            let mut algorithm = config.init(initial.clone());
             let mut run = RlRun {
-                config: &self.config.rl,
+                config,
                 policy: &self.config.policy,
                 tokenizer: &tokenizer,
                 prompts: &prompts,
-                reward: reward.as_mut(),
+                reward: &mut reward,
                 journal: &mut journal,
             };
             let trained = rl::train(&mut run, initial, algorithm.as_mut(), self.config.seed)?;
@@ -262,14 +267,44 @@ impl Pipeline {
         })
     }
 
+    /// Stage 4, the other way: optimises the fine-tuned policy on the preferences themselves.
+    ///
+    /// # Errors
+    /// See [`dpo::train`].
+    pub fn dpo(&self) -> Result<()> {
+        self.stage(DPO, |inputs| {
+            let config = table(&self.config.dpo, "dpo")?;
+            let preferences = self.preferences()?;
+            let (initial, tokenizer) = self.models().load_policy(&self.initial_policy()?)?;
+            // Both ways write the policy's folder.
+            self.run.forget_stage("rl")?;
+            let mut journal = self.journal("dpo", "policy", inputs)?;
+            let model = dpo::train(
+                config,
+                &self.config.policy,
+                (initial, &tokenizer),
+                &preferences,
+                &mut journal,
+                self.config.seed,
+            )?;
+            models::save(&self.run, "policy/model", &model, &tokenizer)?;
+            journal.finish()
+        })
+    }
+
     /// Stage 5: the optimised policy against the one it started from, on held-out prompts.
     ///
     /// # Errors
     /// See [`eval::run`].
     pub fn eval(&self) -> Result<()> {
+        let optimised_by = if self.config.dpo.is_some() {
+            "dpo"
+        } else {
+            "rl"
+        };
         self.stage(EVAL, |_| {
             let contenders = [
-                self.contender("policy", &self.input("policy/model", "rl")?)?,
+                self.contender("policy", &self.input("policy/model", optimised_by)?)?,
                 self.contender("sft", &self.initial_policy()?)?,
             ];
             for contender in &contenders {
@@ -336,24 +371,27 @@ impl Pipeline {
         config.init(&self.device, truth, &answers, self.config.seed)
     }
 
-    fn reward_of_rl(&self, models: &mut Models) -> Result<Box<dyn Reward>> {
-        match self.config.rl.reward {
-            RewardKind::Direct => Ok(Box::new(DirectReward::new(
-                self.labeler(&self.config.labeler)?,
-            ))),
-            RewardKind::Model => {
-                let dir = self.input("reward/model", "reward")?;
-                let (model, tokenizer) = models.load_head(&dir)?;
-                Ok(Box::new(ModelReward::new(
-                    model.valid(),
-                    tokenizer,
-                    self.config.policy.clone(),
-                )))
-            }
+    /// The labels of the run file, or those of stage 2.
+    fn preferences(&self) -> Result<Vec<Preference>> {
+        match self.config.data.read_preferences()? {
+            Some(preferences) => Ok(preferences),
+            None => read_jsonl(self.input("preferences.jsonl", "label")?),
         }
+    }
+
+    fn model_reward(&self, models: &mut Models) -> Result<Box<dyn Reward>> {
+        let (model, tokenizer) = models.load_head(&self.input("reward/model", "reward")?)?;
+        let policy = self.config.policy.clone();
+        Ok(Box::new(ModelReward::new(model.valid(), tokenizer, policy)))
     }
 
     fn models(&self) -> Models {
         Models::new(&self.device, &self.config)
     }
+}
+
+/// A table that a stage cannot do without.
+fn table<'a, T>(table: &'a Option<T>, name: &str) -> Result<&'a T> {
+    let missing = || Error::Usage(format!("the run file has no table `{name}`"));
+    table.as_ref().ok_or_else(missing)
 }

@@ -51,6 +51,11 @@ pub(super) const RL: Stage = Stage {
     keys: &["data.kind", "data.rl_prompts", "policy", "labeler", "rl"],
     reads: &["reward/model", "sft/model"],
 };
+pub(super) const DPO: Stage = Stage {
+    name: "dpo",
+    keys: &["policy", "dpo"],
+    reads: &["preferences.jsonl", "sft/model"],
+};
 pub(super) const EVAL: Stage = Stage {
     name: "eval",
     keys: &["data.kind", "data.eval_prompts", "policy", "eval"],

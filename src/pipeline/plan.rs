@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use super::inputs::{EVAL, LABEL, REWARD, RL, SAMPLE, SFT, Stage, difference};
+use super::inputs::{DPO, EVAL, LABEL, REWARD, RL, SAMPLE, SFT, Stage, difference};
 use crate::config::Config;
 use crate::error::Result;
-use crate::rl::RewardKind;
 use crate::run::RunDir;
 
 /// What a run would do with one stage.
@@ -51,12 +50,22 @@ pub fn plan(config: &Config, root: &Path) -> Result<Vec<Planned>> {
 pub(super) fn stages(config: &Config) -> Vec<Stage> {
     let mut stages = Vec::new();
     stages.extend(config.sft.is_some().then_some(SFT));
-    if config.rl.reward == RewardKind::Model {
-        if !config.data.is_labeled() {
-            stages.extend([SAMPLE, LABEL]);
+    let made = if config.data.is_labeled() {
+        vec![]
+    } else {
+        vec![SAMPLE, LABEL]
+    };
+    match &config.rl {
+        Some(rl) if rl.reward.has_model() => {
+            stages.extend(made);
+            stages.extend([REWARD, RL]);
         }
-        stages.push(REWARD);
+        Some(_) => stages.push(RL),
+        None => {
+            stages.extend(made);
+            stages.push(DPO);
+        }
     }
-    stages.extend([RL, EVAL]);
+    stages.push(EVAL);
     stages
 }

@@ -60,7 +60,7 @@ impl<M: CausalLm> Reward for ModelReward<M> {
 }
 
 /// What the reward model reads: the prompt and each of its completions.
-pub(super) fn tree(
+pub(crate) fn tree(
     tokenizer: &Tokenizer,
     policy: &PolicyConfig,
     prompt: &Context,

@@ -12,6 +12,7 @@ use crate::generate::SamplingConfig;
 use crate::micro_batch::MicroBatches;
 use crate::model::{Activations, CausalLm};
 use crate::optim::OptimConfig;
+use crate::reward::{RewardKind, RewardTerms};
 
 /// Weight of the KL penalty where a run file names none: the paper's.
 const KL_COEF: f32 = 0.05;
@@ -20,8 +21,10 @@ const KL_COEF: f32 = 0.05;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RlConfig {
-    /// What completions are worth.
-    pub reward: RewardKind,
+    /// What completions are worth: "model", "direct", or a list of weighted terms. The reward model
+    /// when absent.
+    #[serde(default = "model")]
+    pub reward: RewardTerms,
     /// Rollout batches, each followed by one update.
     pub steps: usize,
     /// Completions per step.
@@ -65,14 +68,8 @@ fn one() -> usize {
     1
 }
 
-/// What completions are worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RewardKind {
-    /// The reward model of stage 3.
-    Model,
-    /// The labeler's own score: d-RLAIF.
-    Direct,
+fn model() -> RewardTerms {
+    RewardKind::Model {}.into()
 }
 
 /// How rollouts change the policy.
@@ -169,6 +166,7 @@ impl RlConfig {
         at_least("rl.steps", self.steps, 1)?;
         self.validate_groups()?;
         self.micro_batches().validate("rl")?;
+        self.reward.validate(self.num_generations)?;
         self.sampling.validate("rl.sampling")?;
         if self.sampling.temperature == 0.0 {
             return Err(Error::field(

@@ -30,7 +30,7 @@ use std::path::Path;
 use burn::module::Module;
 use rand::rngs::StdRng;
 
-pub use config::{AlgorithmConfig, RewardKind, RlConfig};
+pub use config::{AlgorithmConfig, RlConfig};
 pub use grpo::{Grpo, GrpoConfig, RatioLevel};
 pub use health::{HealthConfig, Symptom, SymptomKind, Vitals, diagnose};
 pub use kl_control::{AdaptiveKlConfig, KlController};
@@ -40,6 +40,7 @@ pub use reinforce_batch::{ReinforceBatch, ReinforceBatchConfig};
 pub use rloo::{Rloo, RlooConfig};
 pub use rollout::{Policy, Rollout, trees};
 pub use train::{RlRun, Trained, train};
+pub(crate) use value::MAX_TOKENS;
 pub use value::ValueModel;
 
 use crate::error::Result;

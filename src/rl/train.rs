@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
+use super::advantage::deviation;
 use super::health::{Health, Vitals};
 use super::statistics::statistics;
 use super::value::MAX_TOKENS;
@@ -104,7 +105,7 @@ pub fn train<M: CausalLm>(
         run.add_log_probs(&current, &reference, &mut rollouts)?;
         // A second handle on the weights would forbid the optimizer to change them in place.
         drop(current);
-        run.score(&mut rollouts)?;
+        let parts = run.score(&mut rollouts)?;
         let (lr, kl_coef) = (policy.learning_rate(), kl.coef());
         let (updated, update) = algorithm.update(policy, &rollouts, kl_coef, &mut rng)?;
         policy = updated;
@@ -120,7 +121,7 @@ pub fn train<M: CausalLm>(
             ("time/step", started.elapsed().as_secs_f64()),
         ]);
         health.observe(&mut stats);
-        run.write(step + 1, &stats)?;
+        run.write(step + 1, &stats, &parts)?;
         health.verdict(step + 1)?;
         done.rollouts.extend(run.logged(step, &rollouts));
         progress.message(format!("reward {reward:.3}, KL {measured_kl:.3}"));
@@ -206,7 +207,9 @@ impl RlRun<'_> {
     }
 
     /// Logs a step, unless a statistic is no number.
-    fn write(&mut self, step: usize, stats: &UpdateStats) -> Result<()> {
+    fn write(&mut self, step: usize, stats: &UpdateStats, parts: &[(String, f64)]) -> Result<()> {
+        let parts = parts.iter().map(|(name, value)| (name.as_str(), *value));
+        let stats: Vec<(&str, f64)> = stats.iter().copied().chain(parts).collect();
         if let Some((_, value)) = stats.iter().find(|(_, value)| !value.is_finite()) {
             return Err(Error::NotFinite {
                 what: "a statistic of the policy",
@@ -214,7 +217,7 @@ impl RlRun<'_> {
                 step,
             });
         }
-        self.journal.write(step, stats)
+        self.journal.write(step, &stats)
     }
 
     /// The prompts of a step: a walk through a permutation of all, a new one for each pass.
@@ -234,7 +237,8 @@ impl RlRun<'_> {
         (step * per_step..(step + 1) * per_step).map(pick).collect()
     }
 
-    fn score(&mut self, rollouts: &mut [Rollout]) -> Result<()> {
+    /// Gives rollouts their rewards; tells what these are made of.
+    fn score(&mut self, rollouts: &mut [Rollout]) -> Result<Vec<(String, f64)>> {
         let completions: Vec<Completion> = rollouts
             .iter()
             .map(|rollout| rollout.completion.clone())
@@ -248,6 +252,13 @@ impl RlRun<'_> {
             };
             rollout.reward = reward - cut;
         }
-        Ok(())
+        let told = |(name, values): &(String, Vec<f32>)| {
+            let mean = values.iter().sum::<f32>() / values.len().max(1) as f32;
+            [
+                (format!("rewards/{name}/mean"), mean.into()),
+                (format!("rewards/{name}/std"), deviation(values)),
+            ]
+        };
+        Ok(self.reward.parts().iter().flat_map(told).collect())
     }
 }

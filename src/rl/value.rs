@@ -14,7 +14,7 @@ use crate::model::{Activations, CausalLm, ScalarHead, device_of};
 use crate::optim::Learner;
 
 /// Padded tokens in one forward pass without gradients.
-pub(super) const MAX_TOKENS: usize = 16_384;
+pub(crate) const MAX_TOKENS: usize = 16_384;
 
 /// A value model under its optimizer. It is a network of its own, as in the paper, and starts from
 /// the initial policy.

@@ -5,6 +5,7 @@
 #![cfg(feature = "flex")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod dpo;
 mod learns;
 mod settings;
 
@@ -18,8 +19,8 @@ use rlaif::generate::SamplingConfig;
 use rlaif::model::{CausalLm, LlamaConfig, Transformer, randomize};
 use rlaif::optim::{OptimConfig, Schedule};
 use rlaif::record::{Completion, Prompt, read_jsonl};
-use rlaif::reward::Reward;
-use rlaif::rl::{AlgorithmConfig, HealthConfig, RewardKind, RlConfig, RlRun, train};
+use rlaif::reward::{Reward, RewardKind};
+use rlaif::rl::{AlgorithmConfig, HealthConfig, RlConfig, RlRun, train};
 use rlaif::run::{Metric, RunDir};
 use rlaif::tokenizer::Tokenizer;
 
@@ -79,7 +80,7 @@ fn config(algorithm: AlgorithmConfig) -> RlConfig {
         ..Default::default()
     };
     RlConfig {
-        reward: RewardKind::Direct,
+        reward: RewardKind::Direct {}.into(),
         steps: 30,
         batch_size: 32,
         num_generations: 4,
@@ -107,27 +108,38 @@ fn learn(config: &RlConfig) -> Vec<Metric> {
     rows
 }
 
+/// A policy of random weights.
+fn initial() -> Transformer {
+    let shape = LlamaConfig::small(WORDS.len(), 32, 2, 2, 32);
+    let model: Transformer = randomize(shape.init(&Device::flex()), &mut StdRng::seed_from_u64(5));
+    assert_eq!(model.vocab_size(), WORDS.len());
+    model
+}
+
+fn prompts() -> Vec<Prompt> {
+    let prompt = |i: usize| Prompt {
+        id: i.to_string(),
+        prompt: format!("{} {}", WORDS[3 + i % 8], WORDS[3 + i / 3]).into(),
+    };
+    (0..24).map(prompt).collect()
+}
+
+fn policy_config(dir: &Path) -> PolicyConfig {
+    PolicyConfig {
+        model: dir.into(),
+        prompt_template: "{prompt}".into(),
+        lora: None,
+        chat_template_kwargs: Default::default(),
+    }
+}
+
 /// Optimises a policy of random weights; returns how it ended and the rows of the log.
 fn run(config: &RlConfig) -> (rlaif::Result<()>, Vec<Metric>) {
     config.validate().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(folder.path()).unwrap();
     let tokenizer = tokenizer(folder.path());
-    let shape = LlamaConfig::small(WORDS.len(), 32, 2, 2, 32);
-    let model: Transformer = randomize(shape.init(&Device::flex()), &mut StdRng::seed_from_u64(5));
-    assert_eq!(model.vocab_size(), WORDS.len());
-    let prompts: Vec<Prompt> = (0..24)
-        .map(|i| Prompt {
-            id: i.to_string(),
-            prompt: format!("{} {}", WORDS[3 + i % 8], WORDS[3 + i / 3]).into(),
-        })
-        .collect();
-    let policy = PolicyConfig {
-        model: folder.path().into(),
-        prompt_template: "{prompt}".into(),
-        lora: None,
-        chat_template_kwargs: Default::default(),
-    };
+    let (model, prompts, policy) = (initial(), prompts(), policy_config(folder.path()));
     let mut journal = run.journal("rl", "policy").unwrap();
     let mut algorithm = config.init(model.clone());
     let mut rl = RlRun {

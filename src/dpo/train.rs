@@ -1,0 +1,153 @@
+//! The loop over labeled pairs, and its optimizer step.
+
+use burn::prelude::*;
+
+use super::losses::{Part, Told, Whole, losses};
+use super::pairs::log_prob_sums;
+use super::{DpoConfig, PreferenceLoss, PreferencePair, pairs};
+use crate::batch::Tree;
+use crate::config::PolicyConfig;
+use crate::epochs::Epochs;
+use crate::error::{Error, Result};
+use crate::log_prob::gradients;
+use crate::micro_batch::MicroBatches;
+use crate::model::{Activations, CausalLm};
+use crate::optim::Learner;
+use crate::progress::Progress;
+use crate::record::Preference;
+use crate::rl::UpdateStats;
+use crate::rl::loss::reference_point;
+use crate::run::{Journal, write_state};
+use crate::tokenizer::Tokenizer;
+
+/// Optimises `initial`, which is also the reference, on `preferences`; returns the policy without
+/// gradients. Goes on from the journal's last checkpoint, if it has one.
+///
+/// # Errors
+/// There are no preferences, a text does not fit the model, the device fails, or a gradient is not
+/// a number, or the user interrupts.
+pub fn train<M: CausalLm>(
+    config: &DpoConfig,
+    policy: &PolicyConfig,
+    (initial, tokenizer): (M, &Tokenizer),
+    preferences: &[Preference],
+    journal: &mut Journal,
+    seed: u64,
+) -> Result<M> {
+    if preferences.is_empty() {
+        return Err(Error::Usage(
+            "there are no preferences to learn from".into(),
+        ));
+    }
+    let initial = initial.valid();
+    let model = (&initial, tokenizer);
+    let pairs = pairs(preferences, policy, model, &config.loss, config.labels)?;
+    let mut epochs = Epochs::new(pairs.len(), config.batch_size, "dpo", seed);
+    let total = epochs.steps() * config.num_train_epochs;
+    let mut learner = config.optim.init(initial, total);
+    let (pieces, mut n_tokens) = (config.micro_batches(), 0);
+    let activations = Activations::of(config.gradient_checkpointing);
+    if let Some(saved) = journal.resume()? {
+        learner = learner.load(&saved.path)?;
+        n_tokens = saved.state()?;
+    }
+    let mut progress = Progress::new("dpo", total as u64, "steps");
+    progress.inc(learner.steps() as u64);
+    for at in learner.steps()..total {
+        let picked = epochs.batch(at).iter().map(|&i| pairs[i].clone());
+        let picked: Vec<PreferencePair> = picked.collect();
+        n_tokens += picked.iter().map(|pair| pair.tree.len()).sum::<usize>();
+        let learning_rate = learner.learning_rate();
+        let (next, mut stats) = update(learner, &picked, &config.loss, pieces, activations)?;
+        learner = next;
+        progress.message(message(&stats));
+        stats.extend([
+            ("learning_rate", learning_rate),
+            ("num_tokens", n_tokens as f64),
+            ("epoch", learner.steps() as f64 / epochs.steps() as f64),
+        ]);
+        journal.write(learner.steps(), &stats)?;
+        progress.inc(1);
+        if learner.steps() < total {
+            journal.step_done(learner.steps(), |dir| {
+                learner.save(dir)?;
+                write_state(dir, &n_tokens)
+            })?;
+        }
+    }
+    Ok(learner.model.valid())
+}
+
+fn message(stats: &UpdateStats) -> String {
+    let value = |name: &str| {
+        let found = stats.iter().find(|(found, _)| *found == name);
+        found.map_or(f64::NAN, |(_, value)| *value)
+    };
+    let (loss, accuracy) = (value("loss"), value("rewards/accuracies"));
+    format!("loss {loss:.3}, accuracy {accuracy:.2}")
+}
+
+/// One optimizer step down the loss of `pairs`, which go through the network in `pieces`; tells the
+/// statistics of the batch.
+///
+/// # Errors
+/// A text does not fit the model, the device fails, or a gradient is not a number.
+pub fn update<M: CausalLm>(
+    learner: Learner<M>,
+    pairs: &[PreferencePair],
+    loss: &PreferenceLoss,
+    pieces: MicroBatches,
+    activations: Activations,
+) -> Result<(Learner<M>, UpdateStats)> {
+    let n_tokens = |i: usize| pairs.iter().map(move |pair| pair.tree.completions[i].len());
+    let n_chosen_tokens = n_tokens(0).sum();
+    let whole = Whole {
+        n_pairs: pairs.len(),
+        n_chosen_tokens,
+        n_tokens: n_chosen_tokens + n_tokens(1).sum::<usize>(),
+        kl: if loss.has_mismatched() {
+            estimated_kl(&learner.model.valid(), pairs)?
+        } else {
+            0.0
+        },
+    };
+    let trees: Vec<Tree> = pairs.iter().map(|pair| pair.tree.clone()).collect();
+    let (learner, grad_norm, told) =
+        learner.step_over(pieces.split_trees(&trees), |model, rows| {
+            let part = Part::new(model, &pairs[rows])?;
+            let evaluate = |scores| losses(loss, scores, &part, whole);
+            Ok(gradients(model, &part.batch, 1.0, activations, evaluate))
+        })?;
+    let mut stats = summed(told)?;
+    stats.push(("grad_norm", grad_norm.into()));
+    if loss.has_mismatched() {
+        stats.push(("kl", whole.kl.into()));
+    }
+    Ok((learner, stats))
+}
+
+/// The reference point of KTO from the mismatched completions of `pairs`.
+fn estimated_kl<M: CausalLm>(model: &M, pairs: &[PreferencePair]) -> Result<f32> {
+    let mismatched = || pairs.iter().filter_map(|pair| pair.mismatched.as_ref());
+    let trees: Vec<Tree> = mismatched().map(|other| other.tree.clone()).collect();
+    let sums = log_prob_sums(model, &trees)?;
+    let ratios = sums
+        .iter()
+        .zip(mismatched())
+        .flat_map(|(sums, other)| [0, 1].map(|i| sums[i] - other.ref_log_probs[i]));
+    Ok(reference_point(&ratios.collect::<Vec<_>>()))
+}
+
+/// Adds up what the parts of a batch told, read from the device at once.
+fn summed(told: Vec<Told>) -> Result<UpdateStats> {
+    let (names, values): (Vec<_>, Vec<_>) = told.into_iter().flatten().unzip();
+    let values = Tensor::cat(values, 0).try_into_vec_as::<f32>()?;
+    let mut sums = UpdateStats::new();
+    for (name, value) in names.into_iter().zip(values) {
+        match sums.iter_mut().find(|(found, _)| *found == name) {
+            Some((_, sum)) => *sum += f64::from(value),
+            None => sums.push((name, value.into())),
+        }
+    }
+    Ok(sums)
+}

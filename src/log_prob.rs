@@ -12,6 +12,7 @@ mod softmax;
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 
+pub(crate) use self::head::Recording;
 use self::head::{Head, chunk_rows};
 use crate::batch::{Batch, Tree};
 use crate::error::Result;
@@ -23,7 +24,8 @@ use crate::model::{Activations, CausalLm, Forward, device_of};
 pub struct Scores {
     /// Log-probability of each token, in nats.
     pub log_probs: Tensor<2>,
-    /// Entropy of the distribution that the token was drawn from, in nats.
+    /// Entropy of the distribution that the token was drawn from, in nats; part of a graph in
+    /// [`gradients_with_entropy`] alone.
     pub entropy: Tensor<2>,
     /// 1.0 where no token was likelier; never part of a graph.
     pub top: Tensor<2>,
@@ -52,7 +54,8 @@ pub fn scores<M: CausalLm>(model: &M, batch: &Batch, temperature: f32) -> Scores
 ///
 /// `loss` is given scores that are leaves of a graph of their own. Its gradient by them goes by
 /// hand through the softmax and, chunk by chunk, through the head, then once through the rest of
-/// the model. The outcome is that of recording everything.
+/// the model. The outcome is that of recording everything. The entropy is no part of a graph; for
+/// a loss with a term of it there is [`gradients_with_entropy`].
 pub fn gradients<M: CausalLm, T>(
     model: &M,
     batch: &Batch,
@@ -62,7 +65,22 @@ pub fn gradients<M: CausalLm, T>(
 ) -> (GradientsParams, T) {
     let head = Head { model, temperature };
     let pass = Forward::new(model, batch.input.clone(), activations);
-    head.gradients(pass, batch, chunk_rows(model), loss)
+    let chunks = (chunk_rows(model), Recording::LogProbs);
+    head.gradients(pass, batch, chunks, loss)
+}
+
+/// [`gradients`] of a loss of log-probabilities and entropies.
+pub fn gradients_with_entropy<M: CausalLm, T>(
+    model: &M,
+    batch: &Batch,
+    temperature: f32,
+    activations: Activations,
+    loss: impl FnOnce(Scores) -> (Tensor<1>, T),
+) -> (GradientsParams, T) {
+    let head = Head { model, temperature };
+    let pass = Forward::new(model, batch.input.clone(), activations);
+    let chunks = (chunk_rows(model), Recording::WithEntropy);
+    head.gradients(pass, batch, chunks, loss)
 }
 
 /// Log-probabilities of the completion tokens of `trees` on the host, one row per completion,

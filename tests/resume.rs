@@ -127,6 +127,28 @@ fn reinforce_goes_on_as_exactly() {
     same(&whole, &killed);
 }
 
+/// Under adapters the base is frozen: a checkpoint has no copy of it, and it stays shared.
+#[test]
+fn adapters_go_on_as_exactly() {
+    let root = tempfile::tempdir().unwrap();
+    let (whole, killed) = (root.path().join("whole"), root.path().join("killed"));
+    let overrides = ["policy.lora={lora_r=4,lora_alpha=8.0,lora_target_modules=\"all-linear\"}"];
+    finish(&whole, &overrides);
+    for place in ["sft: saved at step 1", "rl: saved at step 2"] {
+        kill_at(&killed, &overrides, place);
+    }
+    let size = |path: &str| fs::metadata(killed.join(path)).unwrap().len();
+    // labeler-xs has 0.37 M weights of 4 bytes.
+    assert!(size("policy/step-2/policy/model.bpk") < 400_000);
+    assert!(size("policy/step-2/algorithm/model.bpk") < 400_000);
+    finish(&killed, &overrides);
+    let (left, right) = (outcome(&whole), outcome(&killed));
+    assert!(left.contains_key("policy/model/adapter_model.safetensors"));
+    for (name, bytes) in &left {
+        assert!(right[name] == *bytes, "{name} differs");
+    }
+}
+
 #[test]
 fn a_damaged_checkpoint_is_reported_and_the_one_before_is_used() {
     let root = tempfile::tempdir().unwrap();

@@ -25,6 +25,15 @@ pub(super) struct Head<'a, M> {
     pub(super) temperature: f32,
 }
 
+/// What a loss has gradients by. What is recorded and then not used would stay in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recording {
+    /// Log-probabilities.
+    LogProbs,
+    /// Log-probabilities and entropies.
+    WithEntropy,
+}
+
 /// Some of the completion tokens of a batch.
 struct Chunk {
     /// Which of them.
@@ -56,7 +65,7 @@ impl<M: CausalLm> Head<'_, M> {
         &self,
         pass: Forward,
         batch: &Batch,
-        rows: usize,
+        (rows, recording): (usize, Recording),
         loss: impl FnOnce(Scores) -> (Tensor<1>, T),
     ) -> (GradientsParams, T) {
         let hidden = pass.hidden();
@@ -73,7 +82,7 @@ impl<M: CausalLm> Head<'_, M> {
             };
             chunks.iter().map(|chunk| head.read(chunk)).collect()
         };
-        let leaves = Leaves::new(columns(readings, batch));
+        let leaves = Leaves::new(columns(readings, batch), recording);
         let (loss, told) = loss(leaves.scores(batch));
         let by_scores = leaves.gradient(&loss);
 
@@ -226,11 +235,14 @@ struct ByScores {
 }
 
 impl Leaves {
-    fn new([log_probs, entropy, top]: [Tensor<1>; 3]) -> Self {
-        let leaf = |values: Tensor<1>| values.autodiff().require_grad();
+    fn new([log_probs, entropy, top]: [Tensor<1>; 3], recording: Recording) -> Self {
+        let entropy = entropy.autodiff();
         Self {
-            log_probs: leaf(log_probs),
-            entropy: leaf(entropy),
+            log_probs: log_probs.autodiff().require_grad(),
+            entropy: match recording {
+                Recording::LogProbs => entropy,
+                Recording::WithEntropy => entropy.require_grad(),
+            },
             top: top.autodiff(),
         }
     }
@@ -335,9 +347,10 @@ mod tests {
         let ways = [Activations::Kept, Activations::Recomputed];
         for (rows, way) in [1, 2, 3, 7, 100].into_iter().zip(ways.into_iter().cycle()) {
             let pass = Forward::new(&model, batch.input.clone(), way);
-            let (grads, told) = head.gradients(pass, &batch, rows, |scores| {
-                (loss(scores.clone()), scores.log_probs)
-            });
+            let (grads, told) =
+                head.gradients(pass, &batch, (rows, Recording::WithEntropy), |scores| {
+                    (loss(scores.clone()), scores.log_probs)
+                });
             for (found, expected) in flat(&model, &grads).iter().zip(&expected) {
                 found.assert_approx_eq::<f32>(expected, Tolerance::absolute(1e-5));
             }

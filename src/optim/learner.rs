@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
-use burn::store::RecordError;
+use burn::store::{ModuleRecord, RecordError};
 
 use super::OptimConfig;
 use crate::error::{Error, Result};
@@ -98,16 +98,18 @@ impl<M: Module> Learner<M> {
         Ok((self, norm))
     }
 
-    /// Writes the weights, the optimizer's state and the number of steps into the folder `dir`, as
-    /// exact as they are.
+    /// Writes the weights that are trained, the optimizer's state and the number of steps into the
+    /// folder `dir`, as exact as they are. A frozen base under adapters is not written.
     ///
     /// # Errors
     /// The device or the file system fails.
     pub fn save(&self, dir: &Path) -> Result<()> {
         std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
         let failed = |e: RecordError| Error::file(dir, e.to_string());
-        let model = self.model.clone();
-        model.save_file(dir.join(MODEL)).map_err(failed)?;
+        let mut trained = Trained::default();
+        self.model.visit(&mut trained);
+        let record = (self.model.clone()).into_record_group(ParamGroup::from_ids(trained.ids));
+        record.save(dir.join(MODEL)).map_err(failed)?;
         self.optim.save(dir.join(OPTIM)).map_err(failed)?;
         let step = dir.join(STEP);
         std::fs::write(&step, self.step.to_string()).map_err(Error::io("write", &step))
@@ -122,7 +124,9 @@ impl<M: Module> Learner<M> {
         let step = dir.join(STEP);
         let text = std::fs::read_to_string(&step).map_err(Error::io("read", &step))?;
         self.step = (text.parse()).map_err(|_| Error::file(&step, "expected a number"))?;
-        self.model = self.model.try_load_file(dir.join(MODEL)).map_err(failed)?;
+        let record = ModuleRecord::load(dir.join(MODEL)).map_err(failed)?;
+        let record = record.allow_partial(true);
+        self.model = self.model.try_load_record(record).map_err(failed)?;
         self.optim = self.optim.load(dir.join(OPTIM)).map_err(failed)?;
         Ok(self)
     }
@@ -172,6 +176,20 @@ pub fn clip_grad_norm<M: Module>(
         });
     }
     Ok(norm)
+}
+
+/// The parameters that a gradient moves.
+#[derive(Default)]
+struct Trained {
+    ids: Vec<ParamId>,
+}
+
+impl ModuleVisitor for Trained {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if param.val().is_require_grad() {
+            self.ids.push(param.id);
+        }
+    }
 }
 
 struct SumSquares<'a> {

@@ -165,10 +165,15 @@ struct Fixed {
 impl Grpo {
     /// GRPO with the groups and the sampling of `rl`.
     pub fn new(config: GrpoConfig, rl: &RlConfig) -> Self {
+        let passes = Passes::new(config.num_iterations, config.num_mini_batches, rl);
         Self {
             num_generations: rl.num_generations,
             max_len: rl.sampling.max_new_tokens,
-            passes: Passes::new(config.num_iterations, config.num_mini_batches, rl),
+            passes: if config.entropy_coef > 0.0 {
+                passes.with_entropy()
+            } else {
+                passes
+            },
             config,
         }
     }

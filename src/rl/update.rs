@@ -20,7 +20,7 @@ use super::value::padded;
 use super::{RlConfig, Rollout, UpdateStats, trees};
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::log_prob::{Scores, gradients};
+use crate::log_prob::{Recording, Scores, gradients, gradients_with_entropy};
 use crate::micro_batch::MicroBatches;
 use crate::model::{Activations, CausalLm, device_of};
 use crate::optim::Learner;
@@ -38,6 +38,8 @@ pub(super) struct Passes {
     pub(super) activations: Activations,
     /// What the policy's logits are divided by.
     temperature: f32,
+    /// What the policy's losses have gradients by.
+    recording: Recording,
 }
 
 /// Completions that go through a network at once.
@@ -125,7 +127,14 @@ impl Passes {
             pieces: rl.micro_batches(),
             activations: rl.activations(),
             temperature: rl.sampling.temperature,
+            recording: Recording::LogProbs,
         }
+    }
+
+    /// The same for losses that have a term of the entropy.
+    pub(super) fn with_entropy(mut self) -> Self {
+        self.recording = Recording::WithEntropy;
+        self
     }
 
     /// The minibatches of all passes in their order, as sorted indices of the rollouts; their sizes
@@ -199,10 +208,16 @@ impl Passes {
     ) -> Result<(Learner<M>, UpdateStats)> {
         step(policy, parts, |model, part| {
             let (batch, temperature) = (&part.batch, self.temperature);
-            gradients(model, batch, temperature, self.activations, |scores| {
+            let loss = |scores| {
                 let Losses { loss, stats } = losses(scores, part);
                 (loss, stats)
-            })
+            };
+            match self.recording {
+                Recording::LogProbs => gradients(model, batch, temperature, self.activations, loss),
+                Recording::WithEntropy => {
+                    gradients_with_entropy(model, batch, temperature, self.activations, loss)
+                }
+            }
         })
     }
 }
@@ -268,6 +283,7 @@ mod tests {
             pieces: MicroBatches::default(),
             activations: Activations::Kept,
             temperature: 1.0,
+            recording: Recording::LogProbs,
         };
         let picked = passes.mini_batches(9, &mut StdRng::seed_from_u64(1));
         let sizes: Vec<usize> = picked.iter().map(Vec::len).collect();

@@ -354,7 +354,7 @@ mod tests {
         let expected: Vec<Label> = read_records(&file.output).unwrap();
         for name in ["l.csv", "l.jsonl.gz", "l.parquet"] {
             file.output = folder.path().join(name);
-            let part = folder.path().join("l.part.jsonl");
+            let part = folder.path().join(format!("{name}.part.jsonl"));
             label_file(&mut letters(1), &file).unwrap_err();
             assert!(part.exists() && !file.output.exists());
             label_file(&mut letters(99), &file).unwrap();

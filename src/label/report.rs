@@ -299,7 +299,7 @@ mod tests {
             r#"{"index":1,"prompt_id":"1","prompt":"q","a":"x","b":"y","labeler":"l","#,
             r#""kind":"too_long","reason":"r"}"#
         );
-        file(folder.path(), "b.unlabeled.jsonl", &[failure]);
+        file(folder.path(), "b.jsonl.unlabeled.jsonl", &[failure]);
         let found = report_labels(&[a, b], None).unwrap();
         let names: Vec<_> = found.labelers.iter().map(|one| one.name.as_str()).collect();
         assert_eq!(names, ["l (a.jsonl)", "l (b.jsonl)"]);

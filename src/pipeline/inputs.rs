@@ -28,12 +28,24 @@ pub(super) struct Stage {
 
 pub(super) const SFT: Stage = Stage {
     name: "sft",
-    keys: &["data.kind", "data.demonstrations", "policy", "sft"],
+    keys: &[
+        "data.kind",
+        "data.demonstrations",
+        "data.rows",
+        "policy",
+        "sft",
+    ],
     reads: &[],
 };
 pub(super) const SAMPLE: Stage = Stage {
     name: "sample",
-    keys: &["data.kind", "data.preference_prompts", "policy", "sample"],
+    keys: &[
+        "data.kind",
+        "data.preference_prompts",
+        "data.rows",
+        "policy",
+        "sample",
+    ],
     reads: &["sft/model"],
 };
 pub(super) const LABEL: Stage = Stage {
@@ -43,22 +55,47 @@ pub(super) const LABEL: Stage = Stage {
 };
 pub(super) const REWARD: Stage = Stage {
     name: "reward",
-    keys: &["policy", "reward"],
+    keys: &[
+        "data.kind",
+        "data.preferences",
+        "data.rows",
+        "policy",
+        "reward",
+    ],
     reads: &["preferences.jsonl", "sft/model"],
 };
 pub(super) const RL: Stage = Stage {
     name: "rl",
-    keys: &["data.kind", "data.rl_prompts", "policy", "labeler", "rl"],
+    keys: &[
+        "data.kind",
+        "data.rl_prompts",
+        "data.rows",
+        "policy",
+        "labeler",
+        "rl",
+    ],
     reads: &["reward/model", "sft/model"],
 };
 pub(super) const DPO: Stage = Stage {
     name: "dpo",
-    keys: &["policy", "dpo"],
+    keys: &[
+        "data.kind",
+        "data.preferences",
+        "data.rows",
+        "policy",
+        "dpo",
+    ],
     reads: &["preferences.jsonl", "sft/model"],
 };
 pub(super) const EVAL: Stage = Stage {
     name: "eval",
-    keys: &["data.kind", "data.eval_prompts", "policy", "eval"],
+    keys: &[
+        "data.kind",
+        "data.eval_prompts",
+        "data.rows",
+        "policy",
+        "eval",
+    ],
     reads: &["policy/model", "sft/model"],
 };
 

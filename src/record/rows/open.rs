@@ -62,13 +62,9 @@ pub fn named(path: &Path) -> (Format, Compression) {
     (format, compression)
 }
 
-/// A name beside a file's, without its endings: `labels.part.jsonl` for `labels.csv.gz`.
+/// A name beside a file's, all of it kept: `labels.csv.gz.part.jsonl` for `labels.csv.gz`.
 pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
-    let inner = match named(path) {
-        (_, Compression::None) => path.to_path_buf(),
-        _ => path.with_extension(""),
-    };
-    inner.with_extension(ending)
+    path.with_added_extension(ending)
 }
 
 /// The rows of a file.

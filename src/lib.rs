@@ -62,6 +62,7 @@ pub mod score;
 mod seed;
 pub mod sft;
 pub mod tokenizer;
+mod training;
 pub mod validation;
 pub mod world;
 

@@ -22,10 +22,10 @@ use crate::optim::Learner;
 use crate::progress::Progress;
 use crate::record::Demonstration;
 use crate::rl::loss::weighted_sum;
-use crate::run::{Journal, write_state};
+use crate::run::Journal;
 use crate::seed::rng_for;
 use crate::tokenizer::Tokenizer;
-use crate::validation::Validation;
+use crate::training::Training;
 
 /// Padded tokens in one forward pass without gradients.
 const MAX_TOKENS: usize = 16_384;
@@ -58,52 +58,44 @@ pub fn train<M: CausalLm>(
     let (rows, held) = held_out(rows, config, seed)?;
     let mut epochs = Epochs::new(rows.len(), config.batch_size, "sft", seed);
     let total = epochs.steps() * config.num_train_epochs;
-    let mut learner = config.optim.init(model, total);
-    let mut validation = Validation::new(config.validation);
-    let mut n_tokens = 0;
-    if let Some(saved) = journal.resume()? {
-        learner = learner.load(&saved.path)?;
-        validation = validation.load(&saved.path, || learner.model.valid())?;
-        n_tokens = saved.state()?;
-    }
+    let learner = config.optim.init(model, total);
+    let mut training = Training::resume(learner, config.validation, journal)?;
     let mut progress = Progress::new("sft", total as u64, "steps");
-    progress.inc(learner.steps() as u64);
-    let (started, n_tokens_before) = (Instant::now(), n_tokens);
-    for at in learner.steps()..total {
+    progress.inc(training.learner.steps() as u64);
+    let (started, n_tokens_before) = (Instant::now(), training.n_tokens);
+    for at in training.learner.steps()..total {
         let picked = epochs.batch(at).iter().map(|&i| rows[i].clone());
         let picked: Vec<Row> = picked.collect();
-        n_tokens += picked.iter().map(n_tokens_of).sum::<usize>();
-        let learning_rate = learner.learning_rate();
-        let (next, grad_norm, means) = step(learner, picked, config)?;
-        learner = next;
+        training.n_tokens += picked.iter().map(n_tokens_of).sum::<usize>();
+        let learning_rate = training.learner.learning_rate();
+        let (next, grad_norm, means) = step(training.learner, picked, config)?;
+        training.learner = next;
+        let steps = training.learner.steps();
         let mut told = named(["loss", "entropy", "mean_token_accuracy"], &means);
         told.extend([
             ("grad_norm", grad_norm.into()),
             ("learning_rate", learning_rate),
-            ("num_tokens", n_tokens as f64),
+            ("num_tokens", training.n_tokens as f64),
         ]);
-        let mut stop = learner.steps() == total;
-        if validation.is_due(learner.steps(), total) {
-            let model = learner.model.valid();
+        let mut stop = steps == total;
+        if training.validation.is_due(steps, total) {
+            let model = training.learner.model.valid();
             let means = measure(&model, &held)?;
             let names = ["eval_loss", "eval_entropy", "eval_mean_token_accuracy"];
             told.extend(names.into_iter().zip(means));
-            stop |= validation.observe(means[0], || model);
+            stop |= training.validation.observe(means[0], || model);
         }
-        journal.write(learner.steps(), &told)?;
+        journal.write(steps, &told)?;
         progress.message(format!("loss {:.3}", means[0]));
         progress.inc(1);
         if stop {
             break;
         }
-        journal.step_done(learner.steps(), |dir| {
-            learner.save(dir)?;
-            validation.save(dir)?;
-            write_state(dir, &n_tokens)
-        })?;
+        journal.step_done(steps, |dir| training.save(dir))?;
     }
-    let rate = (n_tokens - n_tokens_before) as f64 / started.elapsed().as_secs_f64();
-    Ok((validation.finish(learner.model.valid()), rate))
+    let n_read = training.n_tokens - n_tokens_before;
+    let rate = n_read as f64 / started.elapsed().as_secs_f64();
+    Ok((training.finish(), rate))
 }
 
 fn named<const N: usize>(names: [&'static str; N], values: &[f32]) -> Vec<(&'static str, f64)> {

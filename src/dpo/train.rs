@@ -17,8 +17,10 @@ use crate::progress::Progress;
 use crate::record::Preference;
 use crate::rl::UpdateStats;
 use crate::rl::loss::reference_point;
-use crate::run::{Journal, write_state};
+use crate::run::Journal;
 use crate::tokenizer::Tokenizer;
+use crate::training::Training;
+use crate::validation::ValidationConfig;
 
 /// Optimises `initial`, which is also the reference, on `preferences`; returns the policy without
 /// gradients. Goes on from the journal's last checkpoint, if it has one.
@@ -44,38 +46,35 @@ pub fn train<M: CausalLm>(
     let pairs = pairs(preferences, policy, model, &config.loss, config.labels)?;
     let mut epochs = Epochs::new(pairs.len(), config.batch_size, "dpo", seed);
     let total = epochs.steps() * config.num_train_epochs;
-    let mut learner = config.optim.init(initial, total);
-    let (pieces, mut n_tokens) = (config.micro_batches(), 0);
+    let learner = config.optim.init(initial, total);
+    // Nothing is held out: a policy is judged by what it writes, in stage `eval`.
+    let mut training = Training::resume(learner, ValidationConfig::default(), journal)?;
+    let pieces = config.micro_batches();
     let activations = Activations::of(config.gradient_checkpointing);
-    if let Some(saved) = journal.resume()? {
-        learner = learner.load(&saved.path)?;
-        n_tokens = saved.state()?;
-    }
     let mut progress = Progress::new("dpo", total as u64, "steps");
-    progress.inc(learner.steps() as u64);
-    for at in learner.steps()..total {
+    progress.inc(training.learner.steps() as u64);
+    for at in training.learner.steps()..total {
         let picked = epochs.batch(at).iter().map(|&i| pairs[i].clone());
         let picked: Vec<PreferencePair> = picked.collect();
-        n_tokens += picked.iter().map(|pair| pair.tree.len()).sum::<usize>();
+        training.n_tokens += picked.iter().map(|pair| pair.tree.len()).sum::<usize>();
+        let learner = training.learner;
         let learning_rate = learner.learning_rate();
         let (next, mut stats) = update(learner, &picked, &config.loss, pieces, activations)?;
-        learner = next;
+        training.learner = next;
+        let steps = training.learner.steps();
         progress.message(message(&stats));
         stats.extend([
             ("learning_rate", learning_rate),
-            ("num_tokens", n_tokens as f64),
-            ("epoch", learner.steps() as f64 / epochs.steps() as f64),
+            ("num_tokens", training.n_tokens as f64),
+            ("epoch", steps as f64 / epochs.steps() as f64),
         ]);
-        journal.write(learner.steps(), &stats)?;
+        journal.write(steps, &stats)?;
         progress.inc(1);
-        if learner.steps() < total {
-            journal.step_done(learner.steps(), |dir| {
-                learner.save(dir)?;
-                write_state(dir, &n_tokens)
-            })?;
+        if steps < total {
+            journal.step_done(steps, |dir| training.save(dir))?;
         }
     }
-    Ok(learner.model.valid())
+    Ok(training.finish())
 }
 
 fn message(stats: &UpdateStats) -> String {

@@ -15,10 +15,10 @@ use crate::model::{Activations, CausalLm, ScalarHead, device_of};
 use crate::optim::Learner;
 use crate::progress::Progress;
 use crate::record::Preference;
-use crate::run::{Journal, write_state};
+use crate::run::Journal;
 use crate::seed::rng_for;
 use crate::tokenizer::Tokenizer;
-use crate::validation::Validation;
+use crate::training::Training;
 
 /// Names and values for the log.
 type Told = Vec<(&'static str, f64)>;
@@ -47,48 +47,38 @@ pub fn train<M: CausalLm>(
     let (pairs, held) = held_out(fitting(pairs, config), config, seed)?;
     let mut epochs = Epochs::new(pairs.len(), config.batch_size, "reward", seed);
     let total = epochs.steps() * config.num_train_epochs;
-    let mut learner = config.optim.init(ScalarHead::new(backbone), total);
-    let mut validation = Validation::new(config.validation);
-    let mut n_tokens = 0;
-    if let Some(saved) = journal.resume()? {
-        learner = learner.load(&saved.path)?;
-        validation = validation.load(&saved.path, || learner.model.valid())?;
-        n_tokens = saved.state()?;
-    }
+    let learner = config.optim.init(ScalarHead::new(backbone), total);
+    let mut training = Training::resume(learner, config.validation, journal)?;
     let mut progress = Progress::new("reward", total as u64, "steps");
-    progress.inc(learner.steps() as u64);
-    for at in learner.steps()..total {
+    progress.inc(training.learner.steps() as u64);
+    for at in training.learner.steps()..total {
         let picked = epochs.batch(at).iter().map(|&i| pairs[i].clone());
         let picked: Vec<Pair> = picked.collect();
-        n_tokens += picked.iter().map(|pair| pair.tree.len()).sum::<usize>();
-        let learning_rate = learner.learning_rate();
-        let (next, mut told) = step(learner, &picked, config)?;
-        learner = next;
+        training.n_tokens += picked.iter().map(|pair| pair.tree.len()).sum::<usize>();
+        let learning_rate = training.learner.learning_rate();
+        let (next, mut told) = step(training.learner, &picked, config)?;
+        training.learner = next;
+        let steps = training.learner.steps();
         told.extend([
             ("learning_rate", learning_rate),
-            ("num_tokens", n_tokens as f64),
+            ("num_tokens", training.n_tokens as f64),
         ]);
-        let mut stop = learner.steps() == total;
-        if validation.is_due(learner.steps(), total) {
-            let model = learner.model.valid();
+        let mut stop = steps == total;
+        if training.validation.is_due(steps, total) {
+            let model = training.learner.model.valid();
             let (loss, rows) = measure(&model, &held, config)?;
             told.extend(rows);
-            stop |= validation.observe(loss, || model);
+            stop |= training.validation.observe(loss, || model);
         }
         progress.message(format!("loss {:.3}, accuracy {:.2}", told[0].1, told[1].1));
-        journal.write(learner.steps(), &told)?;
+        journal.write(steps, &told)?;
         progress.inc(1);
         if stop {
             break;
         }
-        journal.step_done(learner.steps(), |dir| {
-            learner.save(dir)?;
-            validation.save(dir)?;
-            write_state(dir, &n_tokens)
-        })?;
+        journal.step_done(steps, |dir| training.save(dir))?;
     }
-    let model = validation.finish(learner.model.valid());
-    finish(model, &pairs, &held, config)
+    finish(training.finish(), &pairs, &held, config)
 }
 
 /// The pairs that are no longer than `max_length`.

@@ -8,11 +8,10 @@
 
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use rlaif::cli::interrupt_on_ctrl_c;
+use rlaif::cli::{interrupt_on_ctrl_c, log_to_stderr};
 use rlaif::config::{Config, LabelerConfig};
 use rlaif::eval::{self, WinRate};
 use rlaif::pipeline::Pipeline;
@@ -40,12 +39,7 @@ struct Args {
 }
 
 fn main() -> rlaif::Result<()> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .without_time()
-        .init();
+    log_to_stderr();
     let args = Args::parse();
     let mut config = Config::read(&args.configs[0], &args.overrides)?;
     config.eval.judges = vec![LabelerConfig::Oracle];

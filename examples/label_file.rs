@@ -1,8 +1,8 @@
 //! Labels a generated file of pairs with the oracle and says how much memory that took, which does
 //! not depend on the number of pairs.
 //!
-//! `cargo run --release --example label_file -- 1000000` (pairs; 10000 if not given). Peak memory is
-//! that of the whole process, from the operating system.
+//! `cargo build --release --example label_file`, then `target/release/examples/label_file 1000000`
+//! (pairs; 10000 if not given). Started by `cargo run`, a process is charged with cargo's own peak.
 #![expect(clippy::print_stdout, reason = "an example tells what it found")]
 
 use std::fs::File;

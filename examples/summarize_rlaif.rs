@@ -14,12 +14,11 @@
 
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use rlaif::cli::interrupt_on_ctrl_c;
+use rlaif::cli::{interrupt_on_ctrl_c, log_to_stderr};
 use rlaif::config::{Config, LabelerConfig};
 use rlaif::eval::{self, EvalReport};
 use rlaif::label::{self, LocalLabeler, OracleLabeler, Positions, held_out_pairs};
@@ -67,12 +66,7 @@ enum Algorithm {
 }
 
 fn main() -> rlaif::Result<()> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .without_time()
-        .init();
+    log_to_stderr();
     let args = Args::parse();
     let started = Instant::now();
     let mut config = Config::read(&args.config, &args.overrides)?;

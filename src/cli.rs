@@ -9,9 +9,11 @@ mod model;
 mod rows;
 mod score;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 use crate::backend::Backend;
 use crate::config::Config;
@@ -121,8 +123,20 @@ impl Stage {
     }
 }
 
-/// A flag that Ctrl-C (also SIGTERM, where there is one) raises. The second time ends the process at
-/// once, with the exit code of an interrupted one.
+/// Lets the library's log go to the standard error: `RUST_LOG` says how much, `info` without it.
+pub fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .without_time()
+        .init();
+}
+
+/// A flag that Ctrl-C (also SIGTERM, where there is one) raises. The second time ends the process
+/// at once, with the exit code of an interrupted one.
 ///
 /// # Errors
 /// The system refuses to handle signals.

@@ -106,8 +106,8 @@ pub struct PolicyConfig {
     /// Trains low-rank adapters instead of the weights: of the policy, of its reward model and of
     /// its value model.
     pub lora: Option<LoraConfig>,
-    /// Variables of the chat template, such as `enable_thinking = false`; those of a row come before
-    /// them.
+    /// Variables of the chat template, such as `enable_thinking = false`; those of a row come
+    /// before them.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub chat_template_kwargs: Map<String, Value>,
 }

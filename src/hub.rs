@@ -1,7 +1,7 @@
 //! Where a model is: a folder, or with cargo feature `hub` a repository of the Hugging Face Hub.
 //!
-//! A name `org/name`, optionally with `@revision`, that is no folder is looked up on the Hub; what is
-//! needed of it is kept in the Hub's usual cache. Environment variables as in Python's
+//! A name `org/name`, optionally with `@revision`, that is no folder is looked up on the Hub; what
+//! is needed of it is kept in the Hub's usual cache. Environment variables as in Python's
 //! `huggingface_hub`: `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`.
 
 #[cfg(feature = "hub")]

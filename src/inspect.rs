@@ -1,5 +1,5 @@
-//! What a model folder holds, and the memory that its uses need, from `config.json`, the heads of the
-//! weight files and the tokenizer alone: no weight is read.
+//! What a model folder holds, and the memory that its uses need, from `config.json`, the heads of
+//! the weight files and the tokenizer alone: no weight is read.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -261,8 +261,8 @@ mod tests {
     use super::*;
     use crate::model::LlamaConfig;
 
-    /// vocab 10, hidden 8, inner 24, 1 layer, 2 heads of 4, all of them with keys of their own, head
-    /// tied: embedding 80; attention 4 * 64; feed-forward 3 * 8 * 24; norms 3 * 8.
+    /// vocab 10, hidden 8, inner 24, 1 layer, 2 heads of 4, all of them with keys of their own,
+    /// head tied: embedding 80; attention 4 * 64; feed-forward 3 * 8 * 24; norms 3 * 8.
     #[test]
     fn a_small_model_worked_out_by_hand() {
         let config = LlamaConfig::small(10, 8, 1, 2, 64);

@@ -22,8 +22,8 @@
 //!    randomness, IO or logging.
 //! 3. Only `record.rs` defines wire formats (the run folder's own files are `run/`'s); only
 //!    `run.rs` writes inside a run directory.
-//! 4. Only `main.rs`, `cli.rs` with `cli/`, and `examples/` print. The library logs through `tracing` and
-//!    returns data; the one exception is `progress.rs`, which draws on a terminal.
+//! 4. Only `main.rs`, `cli.rs` with `cli/`, and `examples/` print. The library logs through
+//!    `tracing` and returns data; the one exception is `progress.rs`, which draws on a terminal.
 //! 5. One `forward` serves training and sampling; the reference policy is a `.valid()` value and is
 //!    never updated.
 //! 6. Library code does not call `Device::seed`, `unwrap`, `expect`, `panic!`, `println!`.

@@ -1,12 +1,10 @@
 //! The `rlaif` binary: parse, do one verb, print the chain of errors.
 
 use std::error::Error;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
 use rlaif::cli::{self, Cli};
-use tracing_subscriber::EnvFilter;
 
 // Training allocates and frees tensors of megabytes at every step; glibc returns each to the kernel
 // and pays for the page faults (benches/RESULTS.md).
@@ -14,14 +12,7 @@ use tracing_subscriber::EnvFilter;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .without_time()
-        .init();
+    cli::log_to_stderr();
     let Err(error) = cli::run(Cli::parse()) else {
         return ExitCode::SUCCESS;
     };

@@ -9,8 +9,8 @@ use crate::model::{self, Loader, is_adapter};
 use crate::pipeline::tokenizer_of;
 
 /// Writes the adapter in `dir` and the model under it as one plain Hugging Face folder `out`, which
-/// must not exist: a language model, or a `*ForSequenceClassification` when the adapter has a scalar
-/// head.
+/// must not exist: a language model, or a `*ForSequenceClassification` when the adapter has a
+/// scalar head.
 ///
 /// # Errors
 /// `dir` holds no adapter, it cannot be loaded, or `out` is there already or cannot be written.

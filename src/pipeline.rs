@@ -48,7 +48,8 @@ impl Pipeline {
     /// Opens a run folder and writes the resolved run file into it.
     ///
     /// # Errors
-    /// The folder cannot be written, another process is at work in it, or the backend is not compiled in.
+    /// The folder cannot be written, another process is at work in it, or the backend is not
+    /// compiled in.
     pub fn new(config: Config, root: &Path) -> Result<Self> {
         Self::open(config, RunDir::create(root)?, None, Interrupt::default())
     }

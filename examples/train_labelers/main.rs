@@ -1,6 +1,6 @@
-//! Trains the models that ship under `models/`: labelers that learn, from the oracle's judgements on
-//! posts of their own split, to continue the labeling prompts with "1" or "2" and with a score of 1
-//! to 10, and the base that the policies of the examples start from.
+//! Trains the models that ship under `models/`: labelers that learn, from the oracle's judgements
+//! on posts of their own split, to continue the labeling prompts with "1" or "2" and with a score
+//! of 1 to 10, and the base that the policies of the examples start from.
 //!
 //! `cargo run --release --example train_labelers -- --size m` (or `s`, `xs`, `base`) writes
 //! `models/labeler-m` with a card. A training row is a tree: one post, several questions about it
@@ -150,9 +150,9 @@ fn main() -> rlaif::Result<()> {
     models.write_text(PathBuf::from(name).join("README.md"), &card)
 }
 
-/// A labeler at school: beside the words it says of each word whether it is right. The extra head is
-/// dropped afterwards; what it leaves behind is a model that notices false facts, which the answer
-/// alone, one token that hangs on many facts, teaches very slowly.
+/// A labeler at school: beside the words it says of each word whether it is right. The extra head
+/// is dropped afterwards; what it leaves behind is a model that notices false facts, which the
+/// answer alone, one token that hangs on many facts, teaches very slowly.
 #[derive(Module, Debug)]
 struct Student {
     model: Transformer,

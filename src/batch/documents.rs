@@ -37,8 +37,8 @@ impl Batch {
     /// Builds the tensors of rows that hold several documents each. Positions start anew in each
     /// document, and none sees another.
     ///
-    /// A row of the completion tensors is a row of documents, its tokens those that count; `last` is
-    /// the last token of a row.
+    /// A row of the completion tensors is a row of documents, its tokens those that count; `last`
+    /// is the last token of a row.
     ///
     /// # Errors
     /// A token id outside `vocab`, or a document longer than `max_len` tokens.

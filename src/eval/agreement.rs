@@ -34,7 +34,8 @@ impl Agreement {
 
     /// Cohen's kappa, `(p_o - p_e) / (1 - p_e)`: agreement beyond what chance gives judges who say
     /// each word as often as these do. 1 is full agreement, 0 chance; `None` when chance alone
-    /// explains everything (`p_e = 1`) or there is no pair. Cohen 1960, Educ. Psychol. Meas. 20, 37.
+    /// explains everything (`p_e = 1`) or there is no pair. Cohen 1960, Educ. Psychol. Meas. 20,
+    /// 37.
     pub fn kappa(&self) -> Option<f64> {
         let n = self.n() as f64;
         let row = |i: usize| self.counts[i].iter().sum::<usize>() as f64;

@@ -1,4 +1,5 @@
-//! Labels for a file of pairs: in constant memory, in order, and after a kill from where it stopped.
+//! Labels for a file of pairs: in constant memory, in order, and after a kill from where it
+//! stopped.
 //!
 //! The labels are appended to the output as they come. A restart drops a last row that was not
 //! finished and goes on; so that it writes the very bytes that an uninterrupted run would have

@@ -1,5 +1,5 @@
-//! The softmax of a chunk of logits: log-probabilities and entropies, and their gradient by hand, so
-//! that none of its steps is recorded.
+//! The softmax of a chunk of logits: log-probabilities and entropies, and their gradient by hand,
+//! so that none of its steps is recorded.
 
 use burn::prelude::*;
 use burn::tensor::IndexingUpdateOp;

@@ -38,7 +38,8 @@ pub(super) fn read_head(dir: &Path, device: &Device) -> Result<ScalarHead<Transf
     read_weights(model, &config.architecture, dir)
 }
 
-/// Writes a language model as a Hugging Face folder, or its adapters as `peft` does when it has any;
+/// Writes a language model as a Hugging Face folder, or its adapters as `peft` does when it has
+/// any;
 /// `dir` exists.
 ///
 /// # Errors

@@ -12,8 +12,8 @@ use super::{LoraConfig, ScalarHead, Transformer};
 use crate::error::{Error, Result};
 use crate::hub::{self, Wanted};
 
-/// Loads a language model from a Hugging Face folder, or from one with an adapter on another; either
-/// may also be a name on the Hub ([`hub::resolve`]).
+/// Loads a language model from a Hugging Face folder, or from one with an adapter on another;
+/// either may also be a name on the Hub ([`hub::resolve`]).
 ///
 /// # Errors
 /// The folder or a file is missing, the family or an option is not implemented, or the tensors do

@@ -82,8 +82,8 @@ pub trait CausalLm: Module + ModuleDisplay + 'static {
     fn hidden_size(&self) -> usize;
     /// Longest text in tokens.
     fn max_len(&self) -> usize;
-    /// The token that fills up rows, if a checkpoint names one; a classifier does not read it at the
-    /// end of a text.
+    /// The token that fills up rows, if a checkpoint names one; a classifier does not read it at
+    /// the end of a text.
     fn pad_token(&self) -> Option<u32> {
         None
     }

@@ -16,8 +16,8 @@ pub struct Planned {
     pub reason: Option<String>,
 }
 
-/// What [`Pipeline::run_all`](super::Pipeline::run_all) would do in the folder `root`, stage by stage, and why. Nothing is
-/// written.
+/// What [`Pipeline::run_all`](super::Pipeline::run_all) would do in the folder `root`, stage by
+/// stage, and why. Nothing is written.
 ///
 /// # Errors
 /// A file cannot be read.

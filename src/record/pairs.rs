@@ -11,8 +11,8 @@
 //! | `prompt`, `completion`, `label` | TRL's unpaired: true against false, of neighbours |
 //! | `prompt`, `completion` | completions: the first against the second, and so on |
 //!
-//! The prompt is `prompt`, or `instruction` (with `input` after an empty line), `input`, `question`.
-//! Answers are texts or messages. A gold label is what the file itself says of a pair.
+//! The prompt is `prompt`, or `instruction` (with `input` after an empty line), `input`,
+//! `question`. Answers are texts or messages. A gold label is what the file itself says of a pair.
 
 mod columns;
 mod completions;

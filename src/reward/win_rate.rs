@@ -95,8 +95,8 @@ mod tests {
         }
     }
 
-    // Prompt 1: a, aa, aaa: .4 and .3; .6 and .4; .7 and .6. Prompt 2: equal texts and a longer one:
-    // .5 and .4 twice, .6 and .6. Prompt 3 is alone.
+    // Prompt 1: a, aa, aaa: .4 and .3; .6 and .4; .7 and .6. Prompt 2: equal texts and a longer
+    // one: .5 and .4 twice, .6 and .6. Prompt 3 is alone.
     #[test]
     fn each_is_held_against_the_others_of_its_prompt() {
         let texts = [

@@ -1,8 +1,8 @@
 //! Checkpoints of a training loop: folders `step-N`, each whole or absent, with a manifest of
 //! checksums.
 //!
-//! A checkpoint is of use only to a stage with the same inputs, whose digest the manifest holds. One
-//! that was cut or altered is reported, and the one before it is used.
+//! A checkpoint is of use only to a stage with the same inputs, whose digest the manifest holds.
+//! One that was cut or altered is reported, and the one before it is used.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,8 +1,8 @@
 //! Metrics as TensorBoard event files, beside `metrics.jsonl`.
 //!
 //! A file is a sequence of records: length, its checksum, the event as protocol buffer, its
-//! checksum (TensorFlow's `record_writer.h`, `event.proto` and `summary.proto`; only the fields that
-//! scalars need).
+//! checksum (TensorFlow's `record_writer.h`, `event.proto` and `summary.proto`; only the fields
+//! that scalars need).
 
 use std::fs::{File, create_dir_all};
 use std::io::Write;
@@ -123,8 +123,8 @@ fn masked(data: &[u8]) -> [u8; 4] {
 mod tests {
     use super::*;
 
-    /// Written by `tensorboard` 2.21.0: `RecordWriter` over an `Event` with `wall_time=1.5`, `step=3`
-    /// and the scalar `loss=0.25`.
+    /// Written by `tensorboard` 2.21.0: `RecordWriter` over an `Event` with `wall_time=1.5`,
+    /// `step=3` and the scalar `loss=0.25`.
     #[test]
     fn a_record_is_what_tensorboard_writes() {
         let event = Event {

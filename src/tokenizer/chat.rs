@@ -123,9 +123,9 @@ impl Tokenizer {
 
     /// Tokens of a whole conversation, and for each 1.0 where the assistant wrote it, else 0.0.
     ///
-    /// What the assistant wrote are the template's `{% generation %}` blocks. For a template without
-    /// them it is what each of the assistant's turns adds behind the beginning of an answer, which
-    /// needs a template that writes a turn in the same way whatever follows.
+    /// What the assistant wrote are the template's `{% generation %}` blocks. For a template
+    /// without them it is what each of the assistant's turns adds behind the beginning of an
+    /// answer, which needs a template that writes a turn in the same way whatever follows.
     ///
     /// # Errors
     /// As [`Tokenizer::encode_chat`], and when a turn is written in another way once others follow.

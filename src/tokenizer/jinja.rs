@@ -13,8 +13,8 @@ use minijinja::{Environment, Error, ErrorKind, State};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
-/// Instructions, and units of 64 bytes of data, that one rendering may take; the longest contexts of
-/// today's models need a hundredth of it.
+/// Instructions, and units of 64 bytes of data, that one rendering may take; the longest contexts
+/// of today's models need a hundredth of it.
 const FUEL: u64 = 20_000_000;
 /// Marks where a `{% generation %}` block begins and ends; Unicode keeps both for internal use.
 pub(super) const OPEN: char = '\u{fdd0}';

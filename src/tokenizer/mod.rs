@@ -1,5 +1,5 @@
-//! Text to token ids and back, from the `tokenizer.json` of a Hugging Face folder, and conversations
-//! to text, by its chat template.
+//! Text to token ids and back, from the `tokenizer.json` of a Hugging Face folder, and
+//! conversations to text, by its chat template.
 
 mod chat;
 mod jinja;

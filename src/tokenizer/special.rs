@@ -1,4 +1,5 @@
-//! Special tokens of a tokenizer, by the names that `tokenizer_config.json` and its elders give them.
+//! Special tokens of a tokenizer, by the names that `tokenizer_config.json` and its elders give
+//! them.
 
 use std::path::Path;
 
@@ -15,7 +16,8 @@ pub struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// Reads `special_tokens_map.json` and, above it, `tokenizer_config.json`; either may be absent.
+    /// Reads `special_tokens_map.json` and, above it, `tokenizer_config.json`; either may be
+    /// absent.
     ///
     /// # Errors
     /// A file is malformed.

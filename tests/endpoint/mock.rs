@@ -202,8 +202,8 @@ pub(crate) fn completion(top: &[(&str, f64)]) -> String {
         .to_string()
 }
 
-/// The verdict on a comparison whose completions name their qualities `a` and `b`: "1" has `a / (a +
-/// b)`.
+/// The verdict on a comparison whose completions name their qualities `a` and `b`: "1" has
+/// `a / (a + b)`.
 pub(crate) fn verdict(prompt: &str) -> [(&'static str, f64); 2] {
     let quality = |text: &str| text[..1].parse::<f64>().unwrap();
     let mut qualities = prompt.split("quality ").skip(1).map(quality);

@@ -132,7 +132,8 @@ mod tests {
     }
 
     /// $0.006 spent before, $0.01 allowed: a request of $0.003 fits, a second one beside it does
-    /// not. It cost $0.002 (1,000 tokens, 10 of them around 4,000 bytes), so that the next fits, too.
+    /// not. It cost $0.002 (1,000 tokens, 10 of them around 4,000 bytes), so that the next fits,
+    /// too.
     #[test]
     fn money_is_set_aside_until_the_answer_comes() {
         let before = TokenUsage {

@@ -146,7 +146,8 @@ mod tests {
         assert_eq!(found.chars().count(), EXCERPT + 3);
     }
 
-    /// Before the second attempt 0.25 to 0.5 s, before the fifth 4 to 8 s, never more than a minute.
+    /// Before the second attempt 0.25 to 0.5 s, before the fifth 4 to 8 s, never more than a
+    /// minute.
     #[test]
     fn waits_double_and_repeat_with_the_seed() {
         let mut rng = StdRng::seed_from_u64(1);

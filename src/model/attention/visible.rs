@@ -13,8 +13,8 @@ pub(super) struct Visible {
 }
 
 impl Visible {
-    /// Causal, less the keys that `hidden` (`[batch, queries, keys]`, nonzero hides) takes away. The
-    /// last query is at the last key.
+    /// Causal, less the keys that `hidden` (`[batch, queries, keys]`, nonzero hides) takes away.
+    /// The last query is at the last key.
     pub(super) fn new(sizes: &Sizes, hidden: Option<&[u8]>) -> Self {
         let Sizes {
             batch,

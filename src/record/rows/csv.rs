@@ -2,8 +2,8 @@
 //!
 //! Cells are texts. In columns that hold texts by their name a cell is taken as it is, except that
 //! one which is a JSON list of messages is a conversation; in all others a cell that is JSON is
-//! that value (`0.7`, `true`, `[...]`) and an empty one is absent. Python's `True` and `False` count
-//! as JSON's.
+//! that value (`0.7`, `true`, `[...]`) and an empty one is absent. Python's `True` and `False`
+//! count as JSON's.
 
 use std::cell::Cell;
 use std::io::{self, Read};

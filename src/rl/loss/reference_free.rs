@@ -9,8 +9,9 @@ use burn::tensor::activation::log_sigmoid;
 /// are infinite.
 const MAX_MEAN_LOG_PROB: f32 = -1e-6;
 
-/// Loss of each pair in SimPO, `-log s(beta (c - r) - gamma)` with `c` and `r` the log-probabilities
-/// per token of the chosen and the rejected completion; as an expectation over the label,
+/// Loss of each pair in SimPO, `-log s(beta (c - r) - gamma)` with `c` and `r` the
+/// log-probabilities per token of the chosen and the rejected completion; as an expectation over
+/// the label,
 /// `p l(c, r) + (1 - p) l(r, c)`. Meng et al. 2024, arXiv:2405.14734, eq. 6.
 ///
 /// # Shapes

@@ -30,8 +30,8 @@ pub struct LabelFile {
     /// Pairs, in any of the layouts that [`PairReader`] knows.
     pub input: PathBuf,
     /// Where [`Label`]s go; its name says the format. What is no plain JSONL is first written to
-    /// `NAME.part.jsonl` and converted at the end. Pairs without a verdict go beside it, into
-    /// `NAME.unlabeled.jsonl`.
+    /// `OUTPUT.part.jsonl` and converted at the end. Pairs without a verdict go beside it, into
+    /// `OUTPUT.unlabeled.jsonl`.
     pub output: PathBuf,
     /// How pairs are read.
     pub pairs: PairOptions,

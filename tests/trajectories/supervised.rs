@@ -1,9 +1,9 @@
-//! Fine-tuning and the reward model.
+//! Fine-tuning, the reward model and DPO: trainings on a fixed set of rows.
 
 use burn::prelude::*;
 use rlaif::record::{Demonstration, Preference, read_jsonl};
 use rlaif::run::{Metric, RunDir};
-use rlaif::{reward, sft};
+use rlaif::{dpo, reward, sft};
 use serde::de::DeserializeOwned;
 
 use super::*;
@@ -65,6 +65,28 @@ fn the_reward_model_is_that_of_trl() {
     let start = (model(&Device::flex()), &tokenizer);
     let config = toml::from_str(&text).unwrap();
     reward::train(
+        &config,
+        &policy_config(),
+        start,
+        &preferences,
+        &mut journal,
+        1,
+    )
+    .unwrap();
+    check_log(&read_jsonl(run.path("metrics.jsonl")).unwrap(), &recorded);
+}
+
+#[test]
+fn dpo_is_that_of_trl() {
+    let (recorded, tokenizer) = (recorded("dpo"), tokenizer());
+    let preferences: Vec<Preference> = rows(&recorded);
+    let text = format!("batch_size = 8\nnum_train_epochs = 10\noptim = {{ {OPTIM} }}");
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::create(folder.path()).unwrap();
+    let mut journal = run.journal("dpo", "policy").unwrap();
+    let start = (model(&Device::flex()), &tokenizer);
+    let config = toml::from_str(&text).unwrap();
+    dpo::train(
         &config,
         &policy_config(),
         start,

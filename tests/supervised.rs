@@ -46,20 +46,6 @@ fn read<T: serde::de::DeserializeOwned>(text: &str) -> T {
     toml::from_str(text).unwrap()
 }
 
-/// Fine-tunes with the settings of `text`; the rows of the log.
-fn fine_tune(text: &str) -> Vec<Metric> {
-    let folder = tempfile::tempdir().unwrap();
-    let run = RunDir::create(folder.path()).unwrap();
-    let tokenizer = tokenizer();
-    let row = |answer: &&str| Demonstration::new(answer.to_string(), "what?", *answer);
-    let rows: Vec<Demonstration> = ANSWERS.iter().map(row).collect();
-    let config: SftConfig = read(text);
-    let start = (model(&tokenizer), &tokenizer);
-    let mut journal = run.journal("sft", "sft").unwrap();
-    sft::train(&config, &policy(), start, &rows, &mut journal, 1).unwrap();
-    read_jsonl(run.path("metrics.jsonl")).unwrap()
-}
-
 /// Trains a reward model with the settings of `text`; the rows of the log.
 fn train_reward(text: &str) -> Vec<Metric> {
     let folder = tempfile::tempdir().unwrap();
@@ -77,39 +63,6 @@ fn train_reward(text: &str) -> Vec<Metric> {
     let mut journal = run.journal("reward", "reward").unwrap();
     reward::train(&config, &policy(), start, &rows, &mut journal, 1).unwrap();
     read_jsonl(run.path("metrics.jsonl")).unwrap()
-}
-
-/// A step over pieces is the step over the whole, for all that the log tells.
-#[track_caller]
-fn check_pieces(train: impl Fn(&str) -> Vec<Metric>, settings: &str) {
-    let whole = train(settings);
-    for pieces in [
-        "micro_batch_size = 1",
-        "micro_batch_size = 3\ngradient_checkpointing = true",
-        "micro_batch_tokens = 40",
-        "micro_batch_size = 2\nmicro_batch_tokens = 30",
-    ] {
-        let parts = train(&format!("{settings}\n{pieces}"));
-        assert_eq!(whole.len(), parts.len());
-        for (whole, part) in whole.iter().zip(&parts) {
-            for (name, expected) in &whole.values {
-                let (expected, found) = (expected.unwrap(), part.values[name].unwrap());
-                let near = (found - expected).abs() < 1e-5 * expected.abs().max(1.0);
-                assert!(near, "{pieces}, {name}: {found}, expected {expected}");
-            }
-        }
-    }
-}
-
-#[test]
-fn pieces_of_a_batch_fine_tune_like_the_whole() {
-    check_pieces(fine_tune, "batch_size = 8\nnum_train_epochs = 2");
-}
-
-#[test]
-fn pieces_of_a_batch_train_a_reward_model_like_the_whole() {
-    let settings = "batch_size = 6\nnum_train_epochs = 2\nholdout = 0.0";
-    check_pieces(train_reward, settings);
 }
 
 /// The validation is in the log under TRL's names, and ends a training that gets no better.

@@ -8,6 +8,7 @@ mod label;
 mod model;
 mod rows;
 mod score;
+mod watch;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -54,6 +55,8 @@ enum Verb {
         #[arg(long)]
         run: PathBuf,
     },
+    /// Show runs in a browser, while they run.
+    Watch(watch::Watch),
     /// Do all stages, skipping those that are finished.
     Run {
         #[command(flatten)]
@@ -168,6 +171,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Verb::Dpo(stage) => stage.open()?.dpo(),
         Verb::Eval(stage) => stage.open()?.eval(),
         Verb::Report { run } => crate::report::write(&RunDir::open(run)?),
+        Verb::Watch(watch) => watch.run(),
         Verb::Merge {
             adapter,
             out,

@@ -64,6 +64,7 @@ pub mod sft;
 pub mod tokenizer;
 mod training;
 pub mod validation;
+pub mod watch;
 pub mod world;
 
 pub use error::{Error, Result};

@@ -52,6 +52,7 @@ pub use report::{
     Prices, Rate, RatioBin, report_labels,
 };
 pub use stage::{Alignment, LabelReport, Labels, alignment, label};
+pub(crate) use tally::Tally as LabelTally;
 
 use crate::error::Result;
 use crate::record::{AnswerPair, Completion, Context};

@@ -15,7 +15,7 @@ const RATIOS: [f64; 5] = [1.0, 1.25, 1.5, 2.0, 4.0];
 
 /// What has been counted so far.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     n: usize,
     n_ties: usize,
     n_from_text: usize,
@@ -60,7 +60,7 @@ struct Share {
 
 impl Tally {
     /// Counts a label.
-    pub(super) fn add(&mut self, label: &Label) {
+    pub(crate) fn add(&mut self, label: &Label) {
         let row = &label.preference;
         let p = f64::from(row.p_chosen);
         self.n += 1;
@@ -84,7 +84,7 @@ impl Tally {
     }
 
     /// What it comes to.
-    pub(super) fn report(&self, name: String, prices: Option<Prices>) -> LabelerReport {
+    pub(crate) fn report(&self, name: String, prices: Option<Prices>) -> LabelerReport {
         let cost = |[read, written]: Prices| {
             (read * self.tokens[0] as f64 + written * self.tokens[1] as f64) / 1e6
         };

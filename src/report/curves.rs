@@ -14,9 +14,9 @@ use crate::run::{Metric, RunDir};
 
 /// Quantities whose names hold one of these words are shown first, in this order; the others wait
 /// behind a click.
-const FIRST: [&str; 6] = ["scores", "objective/kl", "reward", "kl", "loss", "accuracy"];
+pub(crate) const FIRST: [&str; 6] = ["scores", "objective/kl", "reward", "kl", "loss", "accuracy"];
 /// But not these: flags of the health check, and shares.
-const NOT_FIRST: [&str; 2] = ["health/", "frac_"];
+pub(crate) const NOT_FIRST: [&str; 2] = ["health/", "frac_"];
 
 struct Run {
     name: String,

@@ -34,6 +34,11 @@ pub fn labels_table(report: &LabelingReport, run: Option<&LabelRun>) -> String {
     texts.join("\n")
 }
 
+/// The tables of a report.
+pub(crate) fn tables_of(report: &LabelingReport) -> Vec<Table> {
+    tables(report, None)
+}
+
 fn page(report: &LabelingReport, run: Option<&LabelRun>) -> Result<String> {
     let labelers: Vec<Value> = report.labelers.iter().map(labeler).collect::<Result<_>>()?;
     let tables = tables(report, run).into_iter().map(table_value);

@@ -24,7 +24,11 @@ use minijinja::{Environment, Value, context};
 use crate::error::{Error, Result};
 use crate::run::RunDir;
 
+pub(crate) use curves::{FIRST, NOT_FIRST};
+pub(crate) use labels::tables_of as label_tables;
 pub use labels::{labels_table, write_labels};
+pub(crate) use plot::color;
+pub(crate) use samples::policies;
 pub use table::table;
 
 const PAGE: &str = include_str!("page.html");
@@ -50,6 +54,14 @@ pub fn write(run: &RunDir) -> Result<()> {
     let html = render("page.html", PAGE, page)
         .map_err(|source| Error::file(run.path("report.html"), source.to_string()))?;
     run.write_text("report.html", &html)
+}
+
+/// The tables of what a run has found out so far.
+///
+/// # Errors
+/// A file cannot be read.
+pub(crate) fn result_tables(run: &RunDir) -> Result<Vec<table::Table>> {
+    Ok(table::tables(&summary(run)?))
 }
 
 fn render(
@@ -81,7 +93,7 @@ fn summary(run: &RunDir) -> Result<serde_json::Value> {
 }
 
 /// A file's JSON, `null` when there is no such file.
-fn json(run: &RunDir, name: &str) -> Result<serde_json::Value> {
+pub(crate) fn json(run: &RunDir, name: &str) -> Result<serde_json::Value> {
     let Some(text) = text(run, name)? else {
         return Ok(serde_json::Value::Null);
     };
@@ -89,7 +101,7 @@ fn json(run: &RunDir, name: &str) -> Result<serde_json::Value> {
 }
 
 /// A file's text, `None` when there is no such file.
-fn text(run: &RunDir, name: &str) -> Result<Option<String>> {
+pub(crate) fn text(run: &RunDir, name: &str) -> Result<Option<String>> {
     let path = run.path(name);
     if !path.is_file() {
         return Ok(None);
@@ -110,7 +122,7 @@ fn table_value(table: table::Table) -> Value {
 }
 
 /// The last part of a path; `.` has none of its own.
-fn folder_name(path: &Path) -> String {
+pub(crate) fn folder_name(path: &Path) -> String {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let name = whole.file_name().unwrap_or(whole.as_os_str());
     name.to_string_lossy().into_owned()

@@ -56,7 +56,7 @@ pub(super) struct Line {
 }
 
 /// The colour of a run as CSS writes it.
-pub(super) fn color(run_idx: usize) -> String {
+pub(crate) fn color(run_idx: usize) -> String {
     let RGBColor(red, green, blue) = rgb(run_idx);
     format!("#{red:02X}{green:02X}{blue:02X}")
 }

@@ -3,7 +3,7 @@
 //! All of it is foreign text. It leaves here as plain values, which the page escapes.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use minijinja::{Value, context};
 
@@ -17,8 +17,7 @@ const N_PREFERENCES: usize = 5;
 
 /// The first prompts with every policy's completion, from `eval/<policy>.jsonl`.
 pub(super) fn completions(run: &RunDir) -> Result<Option<Value>> {
-    let mut policies = policies(run)?;
-    table::sort_names(&mut policies);
+    let policies = policies(run.root())?;
     let mut rows: Vec<Vec<Completion>> = Vec::new();
     for policy in &policies {
         rows.push(read_jsonl(run.path(format!("eval/{policy}.jsonl")))?);
@@ -67,9 +66,9 @@ pub(super) fn preferences(run: &RunDir) -> Result<Vec<Value>> {
     rows.map(|row| row.map(pair)).collect()
 }
 
-/// Names of the policies that have a file in `eval/`.
-fn policies(run: &RunDir) -> Result<Vec<String>> {
-    let folder = run.path("eval");
+/// Names of the policies that have a file in `eval/` of a run folder.
+pub(crate) fn policies(root: &Path) -> Result<Vec<String>> {
+    let folder = root.join("eval");
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
@@ -85,5 +84,6 @@ fn policies(run: &RunDir) -> Result<Vec<String>> {
             names.push(name.to_string());
         }
     }
+    table::sort_names(&mut names);
     Ok(names)
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::iter;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::paper;
@@ -33,8 +34,8 @@ const ORDER: [&str; 16] = [
 const ABSENT: &str = "-";
 
 /// A table of texts; the first column names the rows.
-#[derive(Debug, PartialEq)]
-pub(super) struct Table {
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Table {
     pub(super) caption: String,
     /// What has to be known to read it; may be empty.
     pub(super) note: String,

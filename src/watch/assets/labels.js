@@ -1,0 +1,74 @@
+// What the labels of a run are worth: reliability, position and length bias.
+
+import { barChart, reliabilityChart } from './chart.js';
+import { el, get, table } from './dom.js';
+
+const bar = (name, rate) => ({ name, value: rate?.rate, low: rate?.ci[0], high: rate?.ci[1] });
+
+function figures({ labeler, truth, reward_model: model }) {
+  const found = [];
+  const bins = labeler?.gold?.calibration ?? truth?.reliability;
+  if (bins) {
+    found.push(reliabilityChart('Labeler', 'share that agrees with gold by the label\'s probability; calibrated on the dashed line', bins));
+  }
+  if (model?.reliability) {
+    found.push(reliabilityChart('Reward model', 'share of held-out labels it agrees with by its probability', model.reliability));
+  }
+  if (labeler) {
+    const n = labeler.confidence.length;
+    const name = (i) => (i % 2 ? '' : String(0.5 + (0.5 * i) / n));
+    found.push(barChart('Confidence', 'labels by their probability', labeler.confidence.map((value, i) => ({ name: name(i), value }))));
+  }
+  if (labeler?.position) {
+    const { same_position: same, first } = labeler.position;
+    found.push(barChart('Position', 'how often the same position wins in both orders, and of those the first', [
+      bar('same position wins', same), bar('of those the first', first)], { top: 1, level: 0.5 }));
+  }
+  if (labeler) {
+    const ratio = ({ low, high }) => (high == null ? `${low}+` : `${low}-${high}`);
+    found.push(barChart('Longer answer wins', 'by how many times as long it is',
+      labeler.length.by_ratio.map((one) => bar(ratio(one), one.longer_wins)), { top: 1, level: 0.5 }));
+  }
+  return found;
+}
+
+const percent = (share) => `${(100 * share).toFixed(1)}%`;
+
+function truthTable({ alignment, ci, one_order: alone, n, ece }) {
+  const rows = [
+    ['alignment, both orders', `${percent(alignment)} [${percent(ci[0])}, ${percent(ci[1])}]`],
+    ['alignment, one order', percent(alone)],
+    ['pairs', String(n)],
+  ];
+  if (ece != null) rows.push(['calibration error (ECE)', ece.toFixed(3)]);
+  return table({ caption: 'Against the truth [95% interval]', head: ['quantity', 'value'], rows });
+}
+
+/** The view of labels. */
+export function labelsView(state) {
+  const list = el('div');
+  let shown = null;
+  const show = async () => {
+    const chosen = state.runs.filter((run) => run.chosen);
+    const answers = await Promise.all(chosen.map(async (run) => {
+      try {
+        return [run, await get(`/api/labels?run=${run.number}`)];
+      } catch (fault) {
+        return [run, { fault: fault.message, tables: [] }];
+      }
+    }));
+    const now = JSON.stringify(answers.map(([run, answer]) => [run.number, answer]));
+    if (now === shown) return;
+    shown = now;
+    const parts = answers.filter(([, answer]) => answer.labeler || answer.truth || answer.reward_model || answer.fault);
+    list.replaceChildren(...parts.map(([run, answer]) => el('section', { 'aria-label': run.name }, el('h2', {}, run.name),
+      answer.fault ? el('p', { role: 'alert' }, answer.fault) : null,
+      answer.whole === false ? el('p', { class: 'note' }, 'Still reading; what is counted so far:') : null,
+      el('div', { class: 'charts' }, figures(answer)),
+      answer.truth?.alignment != null ? truthTable(answer.truth) : null,
+      answer.tables.map(table))));
+    if (!parts.length) list.append(el('p', {}, 'The chosen runs hold no labels yet.'));
+  };
+  show();
+  return { element: list, update: show };
+}

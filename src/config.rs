@@ -18,7 +18,7 @@ pub use crate::label::LabelerConfig;
 use crate::model::LoraConfig;
 use crate::record::PairOptions;
 pub use crate::reward::RewardConfig;
-use crate::rl::RlConfig;
+use crate::rl::{ReferenceConfig, RlConfig};
 use crate::run::CheckpointConfig;
 pub use crate::sft::SftConfig;
 
@@ -214,6 +214,17 @@ impl Config {
 
     /// Checks that there is one way to optimise the policy, and what it needs.
     fn validate_optimisation(&self) -> Result<()> {
+        let references = [
+            ("rl", self.rl.as_ref().map(|rl| rl.reference)),
+            ("dpo", self.dpo.as_ref().map(|dpo| dpo.reference)),
+        ];
+        for (table, reference) in references {
+            if self.policy.lora.is_some() && reference.is_some_and(ReferenceConfig::is_synced) {
+                let expected = "frozen beside `policy.lora`: the mean of two adapters is none";
+                let field = format!("{table}.reference.kind");
+                return Err(Error::field(field, "synced", expected));
+            }
+        }
         match (&self.rl, &self.dpo) {
             (Some(rl), None) => {
                 if rl.reward.has_model() && self.reward.is_none() {

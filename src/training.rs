@@ -22,14 +22,26 @@ pub(crate) struct Training<M> {
 impl<M: Module> Training<M> {
     /// Begins with `learner` as it is, or goes on from the journal's last checkpoint.
     pub(crate) fn resume(
+        learner: Learner<M>,
+        config: ValidationConfig,
+        journal: &mut Journal,
+    ) -> Result<Self> {
+        Self::resume_with(learner, config, journal, |_| Ok(()))
+    }
+
+    /// The same for a training that keeps more beside it: `beside` is given the folder of the
+    /// checkpoint.
+    pub(crate) fn resume_with(
         mut learner: Learner<M>,
         config: ValidationConfig,
         journal: &mut Journal,
+        mut beside: impl FnMut(&Path) -> Result<()>,
     ) -> Result<Self> {
         let (mut validation, mut n_tokens) = (Validation::new(config), 0);
         if let Some(saved) = journal.resume()? {
             learner = learner.load(&saved.path)?;
             validation = validation.load(&saved.path, || learner.model.valid())?;
+            beside(&saved.path)?;
             n_tokens = saved.state()?;
         }
         Ok(Self {

@@ -19,11 +19,18 @@ const OVERRIDES: [&str; 3] = [
     "rl.optim.lr_scheduler_type=linear",
 ];
 
+/// The run file beside the folder `run` where there is one, otherwise the smoke test's.
 fn start(run: &Path, overrides: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rlaif"));
-    command.args(["run", "--config", "configs/smoke.toml", "--run"]);
-    command.arg(run);
-    for assignment in OVERRIDES.iter().chain(overrides) {
+    let own = run.with_extension("toml");
+    let (config, common) = if own.exists() {
+        (own.as_path(), &OVERRIDES[..1])
+    } else {
+        (Path::new("configs/smoke.toml"), &OVERRIDES[..])
+    };
+    command.arg("run").arg("--config").arg(config);
+    command.arg("--run").arg(run);
+    for assignment in common.iter().chain(overrides) {
         command.args(["--set", assignment]);
     }
     let command = command
@@ -147,6 +154,58 @@ fn adapters_go_on_as_exactly() {
     for (name, bytes) in &left {
         assert!(right[name] == *bytes, "{name} differs");
     }
+}
+
+/// Kills a run whose stage 4 is `stage` of the run file at its steps 1 and 2.
+#[track_caller]
+fn check_stage(stage: &str, name: &str) {
+    let root = tempfile::tempdir().unwrap();
+    let (whole, killed) = (root.path().join("whole"), root.path().join("killed"));
+    let smoke = fs::read_to_string("configs/smoke.toml").unwrap();
+    let (before, rest) = smoke.split_once("[rl]").unwrap();
+    let (_, after) = rest.split_once("[eval]").unwrap();
+    for run in [&whole, &killed] {
+        let text = format!("{before}{stage}\n[eval]{after}");
+        fs::write(run.with_extension("toml"), text).unwrap();
+    }
+    finish(&whole, &[]);
+    for step in 1..=2 {
+        kill_at(&killed, &[], &format!("{name}: saved at step {step}"));
+    }
+    let said = finish(&killed, &[]);
+    let expected = format!("{name}: goes on after step 2");
+    assert!(said.contains(&expected), "{said}");
+    same(&whole, &killed);
+}
+
+/// A reference that moves, and the best policy so far, are part of a checkpoint.
+#[test]
+fn what_is_beside_the_policy_goes_on_as_exactly() {
+    let online = r#"
+        [rl]
+        reward = "win_rate"
+        steps = 4
+        batch_size = 16
+        num_generations = 2
+        sampling = { temperature = 0.9, max_new_tokens = 48, batch_size = 16 }
+        optim = { learning_rate = 2e-4 }
+        algorithm = { kind = "online_dpo", labels = "soft" }
+        reference = { kind = "synced", ref_model_sync_steps = 1 }
+
+        [rl.validation]
+        num_prompts = 8
+        eval_steps = 1
+        metric_for_best_model = "eval_win_rate"
+        load_best_model_at_end = true
+    "#;
+    check_stage(online, "rl");
+    let offline = r#"
+        [dpo]
+        batch_size = 8
+        reference = { kind = "synced", ref_model_sync_steps = 1 }
+        optim = { learning_rate = 2e-4 }
+    "#;
+    check_stage(offline, "dpo");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::config::at_least;
 use crate::error::{Error, Result};
 use crate::micro_batch::MicroBatches;
 use crate::optim::OptimConfig;
+use crate::rl::ReferenceConfig;
 use crate::rl::loss::{DpoLoss, DpoLossType};
 
 /// Preference optimisation. Names as in TRL's `DPOConfig`.
@@ -31,6 +32,10 @@ pub struct DpoConfig {
     /// What is minimised.
     #[serde(default)]
     pub loss: PreferenceLoss,
+    /// What the policy is compared with, by the losses that do. The log-probabilities of a
+    /// reference that stays are computed once, those of one that moves at every step.
+    #[serde(default)]
+    pub reference: ReferenceConfig,
     /// Optimizer.
     #[serde(default)]
     pub optim: OptimConfig,
@@ -261,6 +266,8 @@ impl DpoConfig {
         at_least("dpo.num_train_epochs", self.num_train_epochs, 1)?;
         self.micro_batches().validate("dpo")?;
         self.loss.validate("dpo.loss")?;
+        let comparing = self.loss.has_reference().then_some("this loss");
+        self.reference.validate("dpo.reference", comparing)?;
         self.optim.validate("dpo.optim")
     }
 }

@@ -45,6 +45,21 @@ pub fn pairs<M: CausalLm>(
     loss: &PreferenceLoss,
     labels: Labels,
 ) -> Result<Vec<PreferencePair>> {
+    let mut pairs = pairs_alone(preferences, policy, (reference, tokenizer), loss, labels)?;
+    if loss.has_reference() {
+        add_reference(reference, &mut pairs)?;
+    }
+    Ok(pairs)
+}
+
+/// [`pairs`] without what a reference says of them.
+pub(super) fn pairs_alone<M: CausalLm>(
+    preferences: &[Preference],
+    policy: &PolicyConfig,
+    (model, tokenizer): (&M, &Tokenizer),
+    loss: &PreferenceLoss,
+    labels: Labels,
+) -> Result<Vec<PreferencePair>> {
     let pair = |row: &Preference| {
         let answers = [row.chosen.clone(), row.rejected.clone()];
         Ok(PreferencePair {
@@ -59,10 +74,7 @@ pub fn pairs<M: CausalLm>(
     };
     let mut pairs: Vec<PreferencePair> = preferences.iter().map(pair).collect::<Result<_>>()?;
     if loss.has_mismatched() {
-        mismatch(&mut pairs, reference.max_len())?;
-    }
-    if loss.has_reference() {
-        add_reference(reference, &mut pairs)?;
+        mismatch(&mut pairs, model.max_len())?;
     }
     Ok(pairs)
 }
@@ -103,7 +115,7 @@ pub(super) fn add_reference<M: CausalLm>(
     pairs: &mut [PreferencePair],
 ) -> Result<()> {
     let trees: Vec<Tree> = pairs.iter().map(|pair| pair.tree.clone()).collect();
-    for (pair, sums) in pairs.iter_mut().zip(log_prob_sums(reference, &trees)?) {
+    for (pair, sums) in pairs.iter_mut().zip(log_prob_sums(reference, &trees, 1.0)?) {
         pair.ref_log_probs = sums;
     }
     let mut mismatched: Vec<&mut Mismatched> = pairs
@@ -111,7 +123,7 @@ pub(super) fn add_reference<M: CausalLm>(
         .filter_map(|pair| pair.mismatched.as_mut())
         .collect();
     let trees: Vec<Tree> = mismatched.iter().map(|other| other.tree.clone()).collect();
-    let sums = log_prob_sums(reference, &trees)?;
+    let sums = log_prob_sums(reference, &trees, 1.0)?;
     for (other, sums) in mismatched.iter_mut().zip(sums) {
         other.ref_log_probs = sums;
     }
@@ -119,8 +131,12 @@ pub(super) fn add_reference<M: CausalLm>(
 }
 
 /// Log-probabilities of both completions of each tree, summed over tokens, in nats.
-pub(super) fn log_prob_sums<M: CausalLm>(model: &M, trees: &[Tree]) -> Result<Vec<[f32; 2]>> {
-    let rows = log_probs_of(model, trees, 1.0, MAX_TOKENS)?;
+pub(super) fn log_prob_sums<M: CausalLm>(
+    model: &M,
+    trees: &[Tree],
+    temperature: f32,
+) -> Result<Vec<[f32; 2]>> {
+    let rows = log_probs_of(model, trees, temperature, MAX_TOKENS)?;
     let both = |rows: &[Vec<f32>]| [rows[0].iter().sum(), rows[1].iter().sum()];
     Ok(rows.chunks_exact(2).map(both).collect())
 }

@@ -1,9 +1,11 @@
 //! The loop over labeled pairs, and its optimizer step.
 
+use std::path::Path;
+
 use burn::prelude::*;
 
 use super::losses::{Part, Told, Whole, losses};
-use super::pairs::log_prob_sums;
+use super::pairs::{add_reference, log_prob_sums, pairs_alone};
 use super::{DpoConfig, PreferenceLoss, PreferencePair, pairs};
 use crate::batch::Tree;
 use crate::config::PolicyConfig;
@@ -15,8 +17,8 @@ use crate::model::{Activations, CausalLm};
 use crate::optim::Learner;
 use crate::progress::Progress;
 use crate::record::Preference;
-use crate::rl::UpdateStats;
 use crate::rl::loss::reference_point;
+use crate::rl::{Reference, UpdateStats};
 use crate::run::Journal;
 use crate::tokenizer::Tokenizer;
 use crate::training::Training;
@@ -43,25 +45,38 @@ pub fn train<M: CausalLm>(
     }
     let initial = initial.valid();
     let model = (&initial, tokenizer);
-    let pairs = pairs(preferences, policy, model, &config.loss, config.labels)?;
+    let mut reference =
+        (config.reference.is_synced()).then(|| Reference::new(&initial, config.reference));
+    let pairs = match &reference {
+        Some(_) => pairs_alone(preferences, policy, model, &config.loss, config.labels)?,
+        None => pairs(preferences, policy, model, &config.loss, config.labels)?,
+    };
     let mut epochs = Epochs::new(pairs.len(), config.batch_size, "dpo", seed);
     let total = epochs.steps() * config.num_train_epochs;
     let learner = config.optim.init(initial, total);
     // Nothing is held out: a policy is judged by what it writes, in stage `eval`.
-    let mut training = Training::resume(learner, ValidationConfig::default(), journal)?;
+    let beside = |dir: &Path| reference.iter_mut().try_for_each(|held| held.load(dir));
+    let none = ValidationConfig::default();
+    let mut training = Training::resume_with(learner, none, journal, beside)?;
     let pieces = config.micro_batches();
     let activations = Activations::of(config.gradient_checkpointing);
     let mut progress = Progress::new("dpo", total as u64, "steps");
     progress.inc(training.learner.steps() as u64);
     for at in training.learner.steps()..total {
         let picked = epochs.batch(at).iter().map(|&i| pairs[i].clone());
-        let picked: Vec<PreferencePair> = picked.collect();
+        let mut picked: Vec<PreferencePair> = picked.collect();
+        if let Some(reference) = reference.as_ref().and_then(Reference::model) {
+            add_reference(reference, &mut picked)?;
+        }
         training.n_tokens += picked.iter().map(|pair| pair.tree.len()).sum::<usize>();
         let learner = training.learner;
         let learning_rate = learner.learning_rate();
-        let (next, mut stats) = update(learner, &picked, &config.loss, pieces, activations)?;
+        let (next, mut stats) = update(learner, &picked, &config.loss, 1.0, pieces, activations)?;
         training.learner = next;
         let steps = training.learner.steps();
+        if let Some(reference) = &mut reference {
+            reference.observe(steps, &training.learner.model);
+        }
         progress.message(message(&stats));
         stats.extend([
             ("learning_rate", learning_rate),
@@ -71,7 +86,10 @@ pub fn train<M: CausalLm>(
         journal.write(steps, &stats)?;
         progress.inc(1);
         if steps < total {
-            journal.step_done(steps, |dir| training.save(dir))?;
+            journal.step_done(steps, |dir| {
+                reference.iter().try_for_each(|held| held.save(dir))?;
+                training.save(dir)
+            })?;
         }
     }
     Ok(training.finish())
@@ -87,7 +105,7 @@ fn message(stats: &UpdateStats) -> String {
 }
 
 /// One optimizer step down the loss of `pairs`, which go through the network in `pieces`; tells the
-/// statistics of the batch.
+/// statistics of the batch. `temperature` divides the logits, as it did for the reference.
 ///
 /// # Errors
 /// A text does not fit the model, the device fails, or a gradient is not a number.
@@ -95,6 +113,7 @@ pub fn update<M: CausalLm>(
     learner: Learner<M>,
     pairs: &[PreferencePair],
     loss: &PreferenceLoss,
+    temperature: f32,
     pieces: MicroBatches,
     activations: Activations,
 ) -> Result<(Learner<M>, UpdateStats)> {
@@ -105,7 +124,7 @@ pub fn update<M: CausalLm>(
         n_chosen_tokens,
         n_tokens: n_chosen_tokens + n_tokens(1).sum::<usize>(),
         kl: if loss.has_mismatched() {
-            estimated_kl(&learner.model.valid(), pairs)?
+            estimated_kl(&learner.model.valid(), pairs, temperature)?
         } else {
             0.0
         },
@@ -115,7 +134,13 @@ pub fn update<M: CausalLm>(
         learner.step_over(pieces.split_trees(&trees), |model, rows| {
             let part = Part::new(model, &pairs[rows])?;
             let evaluate = |scores| losses(loss, scores, &part, whole);
-            Ok(gradients(model, &part.batch, 1.0, activations, evaluate))
+            Ok(gradients(
+                model,
+                &part.batch,
+                temperature,
+                activations,
+                evaluate,
+            ))
         })?;
     let mut stats = summed(told)?;
     stats.push(("grad_norm", grad_norm.into()));
@@ -126,10 +151,10 @@ pub fn update<M: CausalLm>(
 }
 
 /// The reference point of KTO from the mismatched completions of `pairs`.
-fn estimated_kl<M: CausalLm>(model: &M, pairs: &[PreferencePair]) -> Result<f32> {
+fn estimated_kl<M: CausalLm>(model: &M, pairs: &[PreferencePair], temperature: f32) -> Result<f32> {
     let mismatched = || pairs.iter().filter_map(|pair| pair.mismatched.as_ref());
     let trees: Vec<Tree> = mismatched().map(|other| other.tree.clone()).collect();
-    let sums = log_prob_sums(model, &trees)?;
+    let sums = log_prob_sums(model, &trees, temperature)?;
     let ratios = sums
         .iter()
         .zip(mismatched())

@@ -32,6 +32,10 @@ impl Labeler for SharedLabeler {
         self.labeler.borrow_mut().compare(pairs)
     }
 
+    fn batch_size(&self) -> usize {
+        self.labeler.borrow().batch_size()
+    }
+
     fn score(&mut self, candidates: &[Candidate]) -> Result<Vec<Scored>> {
         self.labeler.borrow_mut().score(candidates)
     }

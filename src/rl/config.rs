@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::reference::ReferenceConfig;
 use super::{
-    AdaptiveKlConfig, Algorithm, Grpo, GrpoConfig, HealthConfig, Ppo, PpoConfig, Reinforce,
-    ReinforceBatch, ReinforceBatchConfig, ReinforceConfig, Rloo, RlooConfig,
+    AdaptiveKlConfig, Algorithm, AlgorithmConfig, Grpo, HealthConfig, OnlineDpo, Ppo, Reinforce,
+    ReinforceBatch, RlValidationConfig, Rloo,
 };
 use crate::config::at_least;
 use crate::error::{Error, Result};
@@ -44,11 +45,16 @@ pub struct RlConfig {
     /// How completions are drawn.
     #[serde(default)]
     pub sampling: SamplingConfig,
-    /// Weight of the KL penalty to the initial policy; 0.05, the paper's, when absent. GRPO and
-    /// RLOO have `beta` instead.
+    /// Weight of the KL penalty to the reference; 0.05, the paper's, when absent. GRPO, RLOO and
+    /// online DPO have `beta` instead.
     pub kl_coef: Option<f32>,
     /// Steers the weight of the KL penalty; it stays as it is when absent.
     pub adaptive_kl: Option<AdaptiveKlConfig>,
+    /// What the KL is to.
+    #[serde(default)]
+    pub reference: ReferenceConfig,
+    /// Prompts held out to measure the policy on; none when absent.
+    pub validation: Option<RlValidationConfig>,
     /// When to warn, or to stop.
     #[serde(default)]
     pub health: HealthConfig,
@@ -70,74 +76,6 @@ fn one() -> usize {
 
 fn model() -> RewardTerms {
     RewardKind::Model {}.into()
-}
-
-/// How rollouts change the policy.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum AlgorithmConfig {
-    /// Proximal policy optimisation.
-    Ppo(PpoConfig),
-    /// The paper's REINFORCE with a value baseline.
-    Reinforce(ReinforceConfig),
-    /// REINFORCE with the batch as baseline.
-    ReinforceBatch(ReinforceBatchConfig),
-    /// Group-relative policy optimisation and its variants.
-    Grpo(GrpoConfig),
-    /// REINFORCE with a leave-one-out baseline.
-    Rloo(RlooConfig),
-}
-
-impl AlgorithmConfig {
-    /// Optimizer steps per rollout batch.
-    pub fn updates_per_step(&self) -> usize {
-        match self {
-            Self::Ppo(config) => config.num_ppo_epochs * config.num_mini_batches,
-            Self::Reinforce(_) => 1,
-            Self::ReinforceBatch(config) => config.num_iterations * config.num_mini_batches,
-            Self::Grpo(config) => config.num_iterations * config.num_mini_batches,
-            Self::Rloo(config) => config.num_iterations * config.num_mini_batches,
-        }
-    }
-
-    /// The `kind` of the run file.
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Ppo(_) => "ppo",
-            Self::Reinforce(_) => "reinforce",
-            Self::ReinforceBatch(_) => "reinforce_batch",
-            Self::Grpo(_) => "grpo",
-            Self::Rloo(_) => "rloo",
-        }
-    }
-
-    fn has_value_model(&self) -> bool {
-        matches!(self, Self::Ppo(_) | Self::Reinforce(_))
-    }
-
-    /// Whether the baseline is made of the other completions of a prompt.
-    fn has_groups(&self) -> bool {
-        matches!(self, Self::Grpo(_) | Self::Rloo(_))
-    }
-
-    /// `beta` of the algorithms that have one.
-    fn beta(&self) -> Option<f32> {
-        match self {
-            Self::Grpo(config) => Some(config.beta),
-            Self::Rloo(config) => Some(config.beta),
-            Self::Ppo(_) | Self::Reinforce(_) | Self::ReinforceBatch(_) => None,
-        }
-    }
-
-    fn validate(&self, batch_size: usize) -> Result<()> {
-        match self {
-            Self::Ppo(config) => config.validate(batch_size),
-            Self::Reinforce(_) => Ok(()),
-            Self::ReinforceBatch(config) => config.validate(batch_size),
-            Self::Grpo(config) => config.validate(batch_size),
-            Self::Rloo(config) => config.validate(batch_size),
-        }
-    }
 }
 
 impl RlConfig {
@@ -192,7 +130,12 @@ impl RlConfig {
             }
         }
         self.health.validate()?;
-        self.algorithm.validate(self.batch_size)?;
+        let penalty = (self.initial_kl_coef() > 0.0).then_some("a KL penalty");
+        self.reference.validate("rl.reference", penalty)?;
+        if let Some(validation) = &self.validation {
+            validation.validate()?;
+        }
+        self.algorithm.validate(self)?;
         self.validate_kl()
     }
 
@@ -246,6 +189,7 @@ impl RlConfig {
             AlgorithmConfig::ReinforceBatch(config) => Box::new(ReinforceBatch::new(config, self)),
             AlgorithmConfig::Grpo(config) => Box::new(Grpo::new(config, self)),
             AlgorithmConfig::Rloo(config) => Box::new(Rloo::new(config, self)),
+            AlgorithmConfig::OnlineDpo(config) => Box::new(OnlineDpo::new(config, self)),
         }
     }
 }

@@ -3,26 +3,32 @@
 //!
 //! [`train`] is the loop: rollouts, rewards, update. What an update is, is an [`Algorithm`], one
 //! file each: [`Ppo`], the paper's own [`Reinforce`] with a learned value baseline, and without a
-//! value model [`Grpo`], [`Rloo`] and [`ReinforceBatch`]. [`loss`] and [`advantage`] hold the
-//! mathematics, as pure functions; `update.rs` goes through a rollout batch in pieces.
+//! value model [`Grpo`], [`Rloo`] and [`ReinforceBatch`]; [`OnlineDpo`] learns from comparisons.
+//! [`loss`] and [`advantage`] hold the mathematics, as pure functions; `update.rs` goes through a
+//! rollout batch in pieces.
 //!
 //! burn-rl is not used: its one loop replays single transitions off-policy, while here an episode
 //! is a whole completion, its log-probabilities are part of the data, and all of it is fresh.
 
 pub mod advantage;
+mod algorithm;
 mod config;
 mod grpo;
 mod health;
 mod kl_control;
 pub mod loss;
+mod online_dpo;
 mod ppo;
+mod reference;
 mod reinforce;
 mod reinforce_batch;
 mod rloo;
 mod rollout;
+mod sampler;
 mod statistics;
 mod train;
 mod update;
+mod validation;
 mod value;
 
 use std::path::Path;
@@ -30,16 +36,21 @@ use std::path::Path;
 use burn::module::Module;
 use rand::rngs::StdRng;
 
-pub use config::{AlgorithmConfig, RlConfig};
+pub use algorithm::AlgorithmConfig;
+pub use config::RlConfig;
 pub use grpo::{Grpo, GrpoConfig, RatioLevel};
 pub use health::{HealthConfig, Symptom, SymptomKind, Vitals, diagnose};
 pub use kl_control::{AdaptiveKlConfig, KlController};
+pub use online_dpo::{OnlineDpo, OnlineDpoConfig};
 pub use ppo::{Ppo, PpoConfig};
+pub(crate) use reference::Reference;
+pub use reference::ReferenceConfig;
 pub use reinforce::{Reinforce, ReinforceConfig};
 pub use reinforce_batch::{ReinforceBatch, ReinforceBatchConfig};
 pub use rloo::{Rloo, RlooConfig};
 pub use rollout::{Policy, Rollout, trees};
 pub use train::{RlRun, Trained, train};
+pub use validation::{BestMetric, RlValidationConfig};
 pub(crate) use value::MAX_TOKENS;
 pub use value::ValueModel;
 

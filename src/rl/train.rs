@@ -1,20 +1,21 @@
 //! The loop of policy optimisation: sample, score, update.
 
+use std::path::Path;
 use std::time::Instant;
 
-use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use super::advantage::deviation;
 use super::health::{Health, Vitals};
+use super::reference::Reference;
+use super::sampler::Sampler;
 use super::statistics::statistics;
-use super::value::MAX_TOKENS;
-use super::{Algorithm, KlController, Policy, RlConfig, Rollout, UpdateStats, trees};
+use super::validation::RlValidation;
+use super::{Algorithm, KlController, RlConfig, Rollout, UpdateStats};
 use crate::config::PolicyConfig;
 use crate::error::{Error, Result};
-use crate::log_prob::log_probs_of;
 use crate::model::CausalLm;
+use crate::optim::Learner;
 use crate::progress::Progress;
 use crate::record::{Completion, Prompt};
 use crate::reward::Reward;
@@ -34,7 +35,8 @@ pub struct RlRun<'a> {
     pub policy: &'a PolicyConfig,
     /// Text to tokens and back.
     pub tokenizer: &'a Tokenizer,
-    /// Prompts to draw from.
+    /// Prompts to draw from; those of [`RlValidationConfig`](super::RlValidationConfig) are the
+    /// last of them.
     pub prompts: &'a [Prompt],
     /// Worth of a completion.
     pub reward: &'a mut dyn Reward,
@@ -68,8 +70,27 @@ struct Progressed {
 const POLICY: &str = "policy";
 const ALGORITHM: &str = "algorithm";
 
-/// Optimises `initial` with `algorithm`; `initial` itself is the reference of the KL penalty. Goes
-/// on from the journal's last checkpoint, if it has one.
+/// A policy optimisation between two steps.
+struct State<'a, M> {
+    policy: Learner<M>,
+    reference: Reference<M>,
+    validation: RlValidation<'a, M>,
+    kl: KlController,
+    health: Health,
+    done: Progressed,
+}
+
+/// What is seen of a step from outside.
+struct Seen {
+    reward: f64,
+    kl: f64,
+    /// Whether the run ends with it.
+    ended: bool,
+}
+
+/// Optimises `initial` with `algorithm`; `initial` itself is the reference, see
+/// [`ReferenceConfig`](super::ReferenceConfig). Goes on from the journal's last checkpoint, if it
+/// has one.
 ///
 /// # Errors
 /// A prompt does not fit the model, the reward or the device fails, a statistic is not a number,
@@ -80,68 +101,125 @@ pub fn train<M: CausalLm>(
     algorithm: &mut dyn Algorithm<M>,
     seed: u64,
 ) -> Result<Trained<M>> {
-    let reference = initial.clone().valid();
-    let mut policy = run.config.optim.init(initial, run.policy_steps());
-    let (mut done, mut first) = (Progressed::default(), 0);
-    if let Some(saved) = run.journal.resume()? {
-        policy = policy.load(&saved.path.join(POLICY))?;
-        algorithm.load(&saved.path.join(ALGORITHM))?;
-        (done, first) = (saved.state()?, saved.step);
-    }
-    let new_kl = || KlController::new(run.config.initial_kl_coef(), run.config.adaptive_kl);
-    let mut kl = done.kl.take().unwrap_or_else(new_kl);
-    let mut health = Health::new(run.config.health, std::mem::take(&mut done.vitals));
-    let mut progress = Progress::new("rl", run.config.steps as u64, "steps");
+    let (prompts, held_out) = run.split_prompts()?;
+    let sampler = Sampler {
+        config: run.config,
+        policy: run.policy,
+        tokenizer: run.tokenizer,
+        prompts,
+        seed,
+    };
+    let validation = RlValidation::new(sampler, held_out, &initial)?;
+    let (mut state, first) = State::begin(run, initial, validation, algorithm)?;
+    let steps = run.config.steps;
+    let mut progress = Progress::new("rl", steps as u64, "steps");
     progress.inc(first as u64);
-    for step in first..run.config.steps {
+    for step in first..steps {
+        let (next, seen) = state.step(run, sampler, algorithm, step)?;
+        state = next;
+        progress.message(format!("reward {:.3}, KL {:.3}", seen.reward, seen.kl));
+        progress.inc(1);
+        if seen.ended || step + 1 == steps {
+            break;
+        }
+        run.journal
+            .step_done(step + 1, |dir| state.save(dir, algorithm))?;
+    }
+    Ok(Trained {
+        model: state.validation.finish(state.policy.model.valid()),
+        rollouts: state.done.rollouts,
+        n_tokens: state.done.n_tokens,
+        generate_secs: state.done.generate_secs,
+    })
+}
+
+impl<'a, M: CausalLm> State<'a, M> {
+    /// The beginning of a run, or where its last checkpoint left it, with the number of the next
+    /// step.
+    fn begin(
+        run: &mut RlRun,
+        initial: M,
+        mut validation: RlValidation<'a, M>,
+        algorithm: &mut dyn Algorithm<M>,
+    ) -> Result<(Self, usize)> {
+        let config = run.config;
+        let mut reference = Reference::new(&initial, config.reference);
+        let updates = config.steps * config.algorithm.updates_per_step();
+        let mut policy = config.optim.init(initial, updates);
+        let (mut done, mut first) = (Progressed::default(), 0);
+        if let Some(saved) = run.journal.resume()? {
+            policy = policy.load(&saved.path.join(POLICY))?;
+            algorithm.load(&saved.path.join(ALGORITHM))?;
+            reference.load(&saved.path)?;
+            validation = validation.load(&saved.path, || policy.model.valid())?;
+            (done, first) = (saved.state()?, saved.step);
+        }
+        let new_kl = || KlController::new(config.initial_kl_coef(), config.adaptive_kl);
+        let state = Self {
+            kl: done.kl.take().unwrap_or_else(new_kl),
+            health: Health::new(config.health, std::mem::take(&mut done.vitals)),
+            policy,
+            reference,
+            validation,
+            done,
+        };
+        Ok((state, first))
+    }
+
+    /// One step.
+    fn step(
+        mut self,
+        run: &mut RlRun,
+        sampler: Sampler,
+        algorithm: &mut dyn Algorithm<M>,
+        step: usize,
+    ) -> Result<(Self, Seen)> {
         let started = Instant::now();
         // All randomness of a step comes from the seed and its number.
-        let mut rng = rng_for(seed, "rl", step as u64);
-        let current = policy.model.valid();
-        let mut rollouts = run.sample(&current, step, seed, &mut rng)?;
-        let seconds = started.elapsed().as_secs_f64();
-        done.generate_secs += seconds;
-        done.n_tokens += rollouts.iter().map(|row| row.tokens.len()).sum::<usize>();
-        run.add_log_probs(&current, &reference, &mut rollouts)?;
+        let mut rng = rng_for(sampler.seed, "rl", step as u64);
+        let current = self.policy.model.valid();
+        let drawn = sampler.draw(step, &current, self.reference.model(), &mut rng)?;
         // A second handle on the weights would forbid the optimizer to change them in place.
         drop(current);
+        let mut rollouts = drawn.rollouts;
         let parts = run.score(&mut rollouts)?;
-        let (lr, kl_coef) = (policy.learning_rate(), kl.coef());
-        let (updated, update) = algorithm.update(policy, &rollouts, kl_coef, &mut rng)?;
-        policy = updated;
+        let (lr, kl_coef) = (self.policy.learning_rate(), self.kl.coef());
+        let (policy, update) = algorithm.update(self.policy, &rollouts, kl_coef, &mut rng)?;
+        self.policy = policy;
+        self.reference.observe(step + 1, &self.policy.model);
 
         let mut stats = statistics(&rollouts, run.config.num_generations, kl_coef);
-        let (reward, measured_kl) = (value(&stats, "reward"), value(&stats, "objective/kl"));
-        kl.observe(measured_kl, rollouts.len());
+        let (reward, kl) = (value(&stats, "reward"), value(&stats, "objective/kl"));
+        self.kl.observe(kl, rollouts.len());
         stats.extend(update);
         stats.extend([
             ("lr", lr),
             ("episode", ((step + 1) * run.config.batch_size) as f64),
-            ("time/generate", seconds),
+            ("time/generate", drawn.seconds),
             ("time/step", started.elapsed().as_secs_f64()),
         ]);
-        health.observe(&mut stats);
+        self.health.observe(&mut stats);
+        self.reference.tell(&mut stats);
+        let current = self.policy.model.valid();
+        let ended = (self.validation).observe(step + 1, current, run.reward, &mut stats)?;
         run.write(step + 1, &stats, &parts)?;
-        health.verdict(step + 1)?;
-        done.rollouts.extend(run.logged(step, &rollouts));
-        progress.message(format!("reward {reward:.3}, KL {measured_kl:.3}"));
-        progress.inc(1);
-        if step + 1 < run.config.steps {
-            run.journal.step_done(step + 1, |dir| {
-                done.kl = Some(kl.clone());
-                done.vitals = health.history().to_vec();
-                write_state(dir, &done)?;
-                policy.save(&dir.join(POLICY))?;
-                algorithm.save(&dir.join(ALGORITHM))
-            })?;
-        }
+        self.health.verdict(step + 1)?;
+        self.done.generate_secs += drawn.seconds;
+        self.done.n_tokens += rollouts.iter().map(|row| row.tokens.len()).sum::<usize>();
+        self.done.rollouts.extend(run.logged(step, &rollouts));
+        Ok((self, Seen { reward, kl, ended }))
     }
-    Ok(Trained {
-        model: policy.model.valid(),
-        rollouts: done.rollouts,
-        n_tokens: done.n_tokens,
-        generate_secs: done.generate_secs,
-    })
+
+    /// Writes all of it into the folder of a checkpoint.
+    fn save(&mut self, dir: &Path, algorithm: &dyn Algorithm<M>) -> Result<()> {
+        self.done.kl = Some(self.kl.clone());
+        self.done.vitals = self.health.history().to_vec();
+        write_state(dir, &self.done)?;
+        self.policy.save(&dir.join(POLICY))?;
+        self.reference.save(dir)?;
+        self.validation.save(dir)?;
+        algorithm.save(&dir.join(ALGORITHM))
+    }
 }
 
 fn value(stats: &UpdateStats, name: &str) -> f64 {
@@ -149,10 +227,32 @@ fn value(stats: &UpdateStats, name: &str) -> f64 {
     found.map_or(f64::NAN, |(_, value)| *value)
 }
 
-impl RlRun<'_> {
-    /// Optimizer steps of the policy in the whole run.
-    fn policy_steps(&self) -> usize {
-        self.config.steps * self.config.algorithm.updates_per_step()
+/// Worth of completions, without what is taken off those that were cut by their length.
+pub(super) fn rewards(
+    config: &RlConfig,
+    reward: &mut dyn Reward,
+    completions: &[Completion],
+) -> Result<Vec<f32>> {
+    let rewards = reward.reward(completions)?;
+    let kept = |(reward, row): (f32, &Completion)| match row.finished {
+        true => reward,
+        false => reward - config.missing_eos_penalty,
+    };
+    Ok(rewards.into_iter().zip(completions).map(kept).collect())
+}
+
+impl<'a> RlRun<'a> {
+    /// The prompts to train on and those to measure on.
+    fn split_prompts(&self) -> Result<(&'a [Prompt], &'a [Prompt])> {
+        let Some(validation) = &self.config.validation else {
+            return Ok((self.prompts, &[]));
+        };
+        let (held, total) = (validation.num_prompts, self.prompts.len());
+        if held >= total {
+            let expected = format!("fewer than the {total} prompts of this stage");
+            return Err(Error::field("rl.validation.num_prompts", held, expected));
+        }
+        Ok(self.prompts.split_at(total - held))
     }
 
     /// A few rollouts of some steps, to look at.
@@ -169,43 +269,6 @@ impl RlRun<'_> {
         logged.map(of_step).collect()
     }
 
-    /// Samples a batch.
-    fn sample<M: CausalLm>(
-        &self,
-        model: &M,
-        step: usize,
-        seed: u64,
-        rng: &mut StdRng,
-    ) -> Result<Vec<Rollout>> {
-        let policy = Policy {
-            model,
-            tokenizer: self.tokenizer,
-            config: self.policy,
-        };
-        let n = self.config.num_generations;
-        policy.sample(&self.prompts_of(step, seed), n, &self.config.sampling, rng)
-    }
-
-    /// Gives rollouts the log-probabilities of the policy and of its reference, by the forward pass
-    /// that training uses. The sampler's own are of texts that are padded otherwise: near, but no
-    /// ratio of them is exactly 1.
-    fn add_log_probs<M: CausalLm>(
-        &self,
-        policy: &M,
-        reference: &M,
-        rollouts: &mut [Rollout],
-    ) -> Result<()> {
-        let (trees, temperature) = (trees(rollouts), self.config.sampling.temperature);
-        let old = log_probs_of(policy, &trees, temperature, MAX_TOKENS)?;
-        let references = log_probs_of(reference, &trees, temperature, MAX_TOKENS)?;
-        for (rollout, (old, reference)) in rollouts.iter_mut().zip(old.into_iter().zip(references))
-        {
-            rollout.old_log_probs = old;
-            rollout.ref_log_probs = reference;
-        }
-        Ok(())
-    }
-
     /// Logs a step, unless a statistic is no number.
     fn write(&mut self, step: usize, stats: &UpdateStats, parts: &[(String, f64)]) -> Result<()> {
         let parts = parts.iter().map(|(name, value)| (name.as_str(), *value));
@@ -220,37 +283,13 @@ impl RlRun<'_> {
         self.journal.write(step, &stats)
     }
 
-    /// The prompts of a step: a walk through a permutation of all, a new one for each pass.
-    fn prompts_of(&self, step: usize, seed: u64) -> Vec<Prompt> {
-        let per_step = self.config.batch_size / self.config.num_generations;
-        let total = self.prompts.len();
-        let mut order: Vec<usize> = Vec::new();
-        let mut pass = None;
-        let pick = |i: usize| {
-            if pass != Some(i / total) {
-                pass = Some(i / total);
-                order = (0..total).collect();
-                order.shuffle(&mut rng_for(seed, "rl-order", (i / total) as u64));
-            }
-            self.prompts[order[i % total]].clone()
-        };
-        (step * per_step..(step + 1) * per_step).map(pick).collect()
-    }
-
     /// Gives rollouts their rewards; tells what these are made of.
     fn score(&mut self, rollouts: &mut [Rollout]) -> Result<Vec<(String, f64)>> {
-        let completions: Vec<Completion> = rollouts
-            .iter()
-            .map(|rollout| rollout.completion.clone())
-            .collect();
-        let rewards = self.reward.reward(&completions)?;
+        let completions = rollouts.iter().map(|rollout| rollout.completion.clone());
+        let completions: Vec<Completion> = completions.collect();
+        let rewards = rewards(self.config, self.reward, &completions)?;
         for (rollout, reward) in rollouts.iter_mut().zip(rewards) {
-            let cut = if rollout.completion.finished {
-                0.0
-            } else {
-                self.config.missing_eos_penalty
-            };
-            rollout.reward = reward - cut;
+            rollout.reward = reward;
         }
         let told = |(name, values): &(String, Vec<f32>)| {
             let mean = values.iter().sum::<f32>() / values.len().max(1) as f32;

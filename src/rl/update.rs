@@ -37,7 +37,7 @@ pub(super) struct Passes {
     /// What the networks keep for their backward pass.
     pub(super) activations: Activations,
     /// What the policy's logits are divided by.
-    temperature: f32,
+    pub(super) temperature: f32,
     /// What the policy's losses have gradients by.
     recording: Recording,
 }

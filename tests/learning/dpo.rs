@@ -2,8 +2,8 @@
 
 use rlaif::dpo::{self, DpoConfig, DpoOptions, Labels, PreferenceLoss};
 use rlaif::record::Preference;
-use rlaif::rl::Policy;
 use rlaif::rl::loss::DpoLossType;
+use rlaif::rl::{Policy, ReferenceConfig};
 
 use super::*;
 
@@ -51,6 +51,15 @@ fn mean_score(completions: &[Completion]) -> f32 {
 
 /// Scores before and after, and the rows of the log.
 fn learn_offline(loss: PreferenceLoss, labels: Labels) -> (f32, f32, Vec<Metric>) {
+    learn_from(loss, labels, ReferenceConfig::Frozen)
+}
+
+/// The same beside another reference than the initial policy.
+fn learn_from(
+    loss: PreferenceLoss,
+    labels: Labels,
+    reference: ReferenceConfig,
+) -> (f32, f32, Vec<Metric>) {
     let config = DpoConfig {
         batch_size: 32,
         num_train_epochs: 4,
@@ -59,6 +68,7 @@ fn learn_offline(loss: PreferenceLoss, labels: Labels) -> (f32, f32, Vec<Metric>
         gradient_checkpointing: false,
         labels,
         loss,
+        reference,
         optim: OptimConfig {
             learning_rate: 3e-3,
             lr_scheduler_type: Schedule::Constant,
@@ -125,6 +135,23 @@ fn dpo_and_its_variants_learn() {
     assert!(last("rewards/accuracies") > 0.7 && last("rewards/margins") > 0.0);
     assert!(last("rewards/chosen") > last("rewards/rejected"));
     assert_eq!(last("epoch"), 4.0);
+}
+
+/// A reference that becomes the policy at every step is at no distance before the next one.
+#[test]
+fn a_reference_may_follow() {
+    let synced = |ref_model_mixup_alpha, ref_model_sync_steps| ReferenceConfig::Synced {
+        ref_model_mixup_alpha,
+        ref_model_sync_steps,
+    };
+    let learn = |reference| learn_from(PreferenceLoss::default(), Labels::Soft, reference);
+    let (_, _, rows) = learn(synced(1.0, 1));
+    for row in &rows {
+        assert!(value(row, "rewards/margins").abs() < 1e-3, "{row:?}");
+    }
+    let (before, after, rows) = learn(synced(0.6, 4));
+    assert!(after > before + 0.1, "{before} to {after}");
+    assert!(value(&rows[3], "rewards/margins").abs() > 1e-3);
 }
 
 /// Made for pairs that are worse than the policy: it lowers both.

@@ -7,6 +7,7 @@
 
 mod dpo;
 mod learns;
+mod online;
 mod settings;
 
 use std::path::Path;
@@ -20,7 +21,7 @@ use rlaif::model::{CausalLm, LlamaConfig, Transformer, randomize};
 use rlaif::optim::{OptimConfig, Schedule};
 use rlaif::record::{Completion, Prompt, read_jsonl};
 use rlaif::reward::{Reward, RewardKind};
-use rlaif::rl::{AlgorithmConfig, HealthConfig, RlConfig, RlRun, train};
+use rlaif::rl::{AlgorithmConfig, HealthConfig, ReferenceConfig, RlConfig, RlRun, train};
 use rlaif::run::{Metric, RunDir};
 use rlaif::tokenizer::Tokenizer;
 
@@ -72,7 +73,7 @@ fn config(algorithm: AlgorithmConfig) -> RlConfig {
     );
     let has_beta = matches!(
         algorithm,
-        AlgorithmConfig::Grpo(_) | AlgorithmConfig::Rloo(_)
+        AlgorithmConfig::Grpo(_) | AlgorithmConfig::Rloo(_) | AlgorithmConfig::OnlineDpo(_)
     );
     let optim = OptimConfig {
         learning_rate: 1e-2,
@@ -93,6 +94,8 @@ fn config(algorithm: AlgorithmConfig) -> RlConfig {
         gradient_checkpointing: false,
         kl_coef: (!has_beta).then_some(0.02),
         adaptive_kl: None,
+        reference: ReferenceConfig::default(),
+        validation: None,
         health: HealthConfig::default(),
         missing_eos_penalty: 0.0,
         optim: optim.clone(),
@@ -135,6 +138,11 @@ fn policy_config(dir: &Path) -> PolicyConfig {
 
 /// Optimises a policy of random weights; returns how it ended and the rows of the log.
 fn run(config: &RlConfig) -> (rlaif::Result<()>, Vec<Metric>) {
+    run_against(config, &mut Gold)
+}
+
+/// The same against another reward.
+fn run_against(config: &RlConfig, reward: &mut dyn Reward) -> (rlaif::Result<()>, Vec<Metric>) {
     config.validate().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(folder.path()).unwrap();
@@ -147,7 +155,7 @@ fn run(config: &RlConfig) -> (rlaif::Result<()>, Vec<Metric>) {
         policy: &policy,
         tokenizer: &tokenizer,
         prompts: &prompts,
-        reward: &mut Gold,
+        reward,
         journal: &mut journal,
     };
     let outcome = train(&mut rl, model, algorithm.as_mut(), 17).map(|_| ());

@@ -83,6 +83,23 @@ pub fn gradients_with_entropy<M: CausalLm, T>(
     head.gradients(pass, batch, chunks, loss)
 }
 
+/// [`gradients`] with something else on top of the same hidden states: `beside` is given the final
+/// ones without gradients, `[batch, seq, hidden]`, and answers with the gradient by them of what it
+/// adds to the loss, so that one pass through the model serves both.
+pub(crate) fn gradients_beside<M: CausalLm, T>(
+    model: &M,
+    batch: &Batch,
+    temperature: f32,
+    activations: Activations,
+    loss: impl FnOnce(Scores) -> (Tensor<1>, T),
+    beside: impl FnOnce(Tensor<3>) -> Tensor<3>,
+) -> (GradientsParams, T) {
+    let head = Head { model, temperature };
+    let pass = Forward::new(model, batch.input.clone(), activations);
+    let chunks = (chunk_rows(model), Recording::LogProbs);
+    head.gradients_beside(pass, batch, chunks, loss, |hidden| Some(beside(hidden)))
+}
+
 /// Log-probabilities of the completion tokens of `trees` on the host, one row per completion,
 /// unpadded.
 ///

@@ -14,11 +14,11 @@ use serde_json::json;
 use self::inputs::{DPO, EVAL, LABEL, REWARD, RL, SAMPLE, SFT};
 use self::models::Models;
 pub use self::models::tokenizer_of;
-use self::plan::stages;
 pub use self::plan::{Planned, plan};
+use self::plan::{stages, table};
 use crate::config::{Config, LabelerConfig};
 use crate::dpo;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::eval::{self, Contender};
 use crate::label::{self, Labeler, OracleLabeler};
 use crate::model;
@@ -243,12 +243,19 @@ impl Pipeline {
             let (initial, tokenizer) = models.load_policy(&self.initial_policy()?)?;
             let prompts = self.config.data.read_rl_prompts()?;
             let model = || self.model_reward(&mut models);
-            let labeler = || self.labeler(&self.config.labeler);
+            let judge = config.judge(&initial, &tokenizer)?;
+            let labeler = || match &judge {
+                Some(judge) => judge.labeler(self.config.seed),
+                None => self.labeler(&self.config.labeler),
+            };
             let mut reward = config.reward.init(&tokenizer, model, labeler)?;
             // Both ways write the policy's folder.
             self.run.forget_stage("dpo")?;
             let mut journal = self.journal("rl", "policy", inputs)?;
             let mut algorithm = config.init(initial.clone());
+            if let Some(judge) = judge {
+                algorithm = judge.refreshed_by(algorithm);
+            }
             let mut run = RlRun {
                 config,
                 policy: &self.config.policy,
@@ -389,10 +396,4 @@ impl Pipeline {
     fn models(&self) -> Models {
         Models::new(&self.device, &self.config)
     }
-}
-
-/// A table that a stage cannot do without.
-fn table<'a, T>(table: &'a Option<T>, name: &str) -> Result<&'a T> {
-    let missing = || Error::Usage(format!("the run file has no table `{name}`"));
-    table.as_ref().ok_or_else(missing)
 }

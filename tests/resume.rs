@@ -156,6 +156,23 @@ fn adapters_go_on_as_exactly() {
     }
 }
 
+/// A judge that is an older policy, values on the policy's own states, a batch drawn ahead.
+#[test]
+fn judge_values_and_the_batch_ahead_go_on_as_exactly() {
+    let stage = r#"
+        [rl]
+        reward = "direct"
+        self_rewarding = { refresh_steps = 2 }
+        overlap = true
+        steps = 4
+        batch_size = 16
+        sampling = { temperature = 0.9, max_new_tokens = 48, batch_size = 16 }
+        optim = { learning_rate = 2e-4 }
+        algorithm = { kind = "ppo", num_ppo_epochs = 1, value_model = "shared" }
+    "#;
+    check_stage(stage, "rl");
+}
+
 /// Kills a run whose stage 4 is `stage` of the run file at its steps 1 and 2.
 #[track_caller]
 fn check_stage(stage: &str, name: &str) {

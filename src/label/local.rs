@@ -36,7 +36,8 @@ pub enum Format {
 /// Consecutive questions with one prefix share one encoding of it.
 pub struct LocalAnswerer<M = Transformer> {
     name: String,
-    model: M,
+    /// Who answers, without gradients.
+    pub(crate) model: M,
     tokenizer: Tokenizer,
     format: Format,
     /// Answers that were asked for before, as tokens.

@@ -65,8 +65,20 @@ impl<M: CausalLm> Head<'_, M> {
         &self,
         pass: Forward,
         batch: &Batch,
+        chunks: (usize, Recording),
+        loss: impl FnOnce(Scores) -> (Tensor<1>, T),
+    ) -> (GradientsParams, T) {
+        self.gradients_beside(pass, batch, chunks, loss, |_| None)
+    }
+
+    /// See [`super::gradients_beside`].
+    pub(super) fn gradients_beside<T>(
+        &self,
+        pass: Forward,
+        batch: &Batch,
         (rows, recording): (usize, Recording),
         loss: impl FnOnce(Scores) -> (Tensor<1>, T),
+        beside: impl FnOnce(Tensor<3>) -> Option<Tensor<3>>,
     ) -> (GradientsParams, T) {
         let hidden = pass.hidden();
         let chunks = chunks(hidden.clone(), batch, rows);
@@ -93,7 +105,10 @@ impl<M: CausalLm> Head<'_, M> {
             by_hidden.push(recorded.backward(self.model, chunk, &by_scores, &mut grads));
         }
         if !by_hidden.is_empty() {
-            let by_hidden = scattered(Tensor::cat(by_hidden, 0), batch, hidden.dims());
+            let mut by_hidden = scattered(Tensor::cat(by_hidden, 0), batch, hidden.dims());
+            if let Some(more) = beside(hidden) {
+                by_hidden = by_hidden + more;
+            }
             grads.accumulate(self.model, pass.backward(self.model, by_hidden));
         }
         (grads.grads(), told)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::inputs::{DPO, EVAL, LABEL, REWARD, RL, SAMPLE, SFT, Stage, difference};
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::run::RunDir;
 
 /// What a run would do with one stage.
@@ -68,4 +68,10 @@ pub(super) fn stages(config: &Config) -> Vec<Stage> {
     }
     stages.push(EVAL);
     stages
+}
+
+/// A table that a stage cannot do without.
+pub(super) fn table<'a, T>(table: &'a Option<T>, name: &str) -> Result<&'a T> {
+    let missing = || Error::Usage(format!("the run file has no table `{name}`"));
+    table.as_ref().ok_or_else(missing)
 }

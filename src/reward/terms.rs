@@ -235,6 +235,13 @@ impl RewardTerms {
         self.0.iter().any(|term| term.kind == RewardKind::Model {})
     }
 
+    /// Whether one of the terms is what a labeler says.
+    pub fn has_labeler(&self) -> bool {
+        let asks =
+            |kind: &RewardKind| matches!(kind, RewardKind::Direct {} | RewardKind::WinRate {});
+        self.0.iter().any(|term| asks(&term.kind))
+    }
+
     /// Checks names and ranges for groups of `num_generations` completions.
     ///
     /// # Errors

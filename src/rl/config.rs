@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::reference::ReferenceConfig;
 use super::{
     AdaptiveKlConfig, Algorithm, AlgorithmConfig, Grpo, HealthConfig, OnlineDpo, Ppo, Reinforce,
-    ReinforceBatch, RlValidationConfig, Rloo,
+    ReinforceBatch, RlValidationConfig, Rloo, SelfRewardingConfig,
 };
 use crate::config::at_least;
 use crate::error::{Error, Result};
@@ -26,6 +26,8 @@ pub struct RlConfig {
     /// when absent.
     #[serde(default = "model")]
     pub reward: RewardTerms,
+    /// Lets the policy judge what it writes in place of the run file's labeler.
+    pub self_rewarding: Option<SelfRewardingConfig>,
     /// Rollout batches, each followed by one update.
     pub steps: usize,
     /// Completions per step.
@@ -45,6 +47,10 @@ pub struct RlConfig {
     /// How completions are drawn.
     #[serde(default)]
     pub sampling: SamplingConfig,
+    /// Draws the next batch while this one is scored, for a labeler behind a network. A batch is then
+    /// of the policy one step before the one that learns from it; ratios are to the former.
+    #[serde(default)]
+    pub overlap: bool,
     /// Weight of the KL penalty to the reference; 0.05, the paper's, when absent. GRPO, RLOO and
     /// online DPO have `beta` instead.
     pub kl_coef: Option<f32>,
@@ -105,6 +111,7 @@ impl RlConfig {
         self.validate_groups()?;
         self.micro_batches().validate("rl")?;
         self.reward.validate(self.num_generations)?;
+        self.validate_judge()?;
         self.sampling.validate("rl.sampling")?;
         if self.sampling.temperature == 0.0 {
             return Err(Error::field(
@@ -137,6 +144,17 @@ impl RlConfig {
         }
         self.algorithm.validate(self)?;
         self.validate_kl()
+    }
+
+    fn validate_judge(&self) -> Result<()> {
+        match &self.self_rewarding {
+            Some(_) if !self.reward.has_labeler() => {
+                let expected = "absent: no term of rl.reward asks a labeler";
+                Err(Error::field("rl.self_rewarding", "given", expected))
+            }
+            Some(config) => config.validate(),
+            None => Ok(()),
+        }
     }
 
     fn validate_groups(&self) -> Result<()> {

@@ -11,19 +11,23 @@ use serde::{Deserialize, Serialize};
 
 use super::advantage::{gae, rescale, whiten};
 use super::config::{ascending, mini_batches_fit, positive};
+use super::critic::{Critic, ValueKind};
 use super::loss::{
     Clip, KlEstimator, clipped_surrogate, clipped_value_loss, high_clipped, kl, low_clipped,
     token_log_ratio,
 };
 use super::rollout::old_log_probs;
 use super::update::{Losses, Means, MicroBatch, Passes};
-use super::value::{HeldValue, ValueModel, explained_variance};
+use super::value::{Held, explained_variance};
 use super::{Algorithm, RlConfig, Rollout, UpdateStats};
 use crate::config::at_least;
 use crate::error::{Error, Result};
 use crate::log_prob::Scores;
 use crate::model::CausalLm;
 use crate::optim::Learner;
+
+/// Weight of the loss of shared values where a run file names none: TRL's.
+const VF_COEF: f32 = 0.1;
 
 /// PPO's own settings; names and defaults as in TRL's `PPOConfig`, with `dual_clip`,
 /// `normalize_rewards` and `reward_clip_range` added.
@@ -53,6 +57,11 @@ pub struct PpoConfig {
     pub reward_clip_range: Option<[f32; 2]>,
     /// Brings the rewards of a batch's tokens, KL penalty included, to deviation 1.
     pub whiten_rewards: bool,
+    /// Whose network estimates the values.
+    pub value_model: ValueKind,
+    /// Weight of the loss of the values beside the policy's, 0.1 when absent; of a shared network
+    /// alone, for a separate one has an optimizer of its own.
+    pub vf_coef: Option<f32>,
 }
 
 impl Default for PpoConfig {
@@ -69,6 +78,8 @@ impl Default for PpoConfig {
             normalize_rewards: false,
             reward_clip_range: None,
             whiten_rewards: false,
+            value_model: ValueKind::Separate,
+            vf_coef: None,
         }
     }
 }
@@ -92,6 +103,14 @@ impl PpoConfig {
                 return Err(Error::field(field, x, "a number in [0, 1]"));
             }
         }
+        if let Some(vf_coef) = self.vf_coef {
+            let field = "rl.algorithm.vf_coef";
+            if self.value_model == ValueKind::Separate {
+                let expected = "absent: a separate value model has an optimizer of its own";
+                return Err(Error::field(field, vf_coef, expected));
+            }
+            positive(field, vf_coef)?;
+        }
         let least = 1.0 + self.cliprange;
         match self.dual_clip {
             Some(bound) if !(bound > least && bound.is_finite()) => {
@@ -103,11 +122,11 @@ impl PpoConfig {
     }
 }
 
-/// PPO with a value model of its own.
+/// PPO with a value model.
 pub struct Ppo<M: CausalLm> {
     config: PpoConfig,
     passes: Passes,
-    value: HeldValue<M>,
+    critic: Held<Critic<M>>,
 }
 
 /// A rollout batch with everything that stays fixed during its update.
@@ -119,11 +138,16 @@ struct Fixed {
 }
 
 impl<M: CausalLm> Ppo<M> {
-    /// PPO whose value model starts from the initial policy.
+    /// PPO for a policy that starts as `initial`, from which a separate value model starts too.
     pub fn new(config: PpoConfig, rl: &RlConfig, initial: M) -> Self {
         Self {
             passes: Passes::new(config.num_ppo_epochs, config.num_mini_batches, rl),
-            value: HeldValue::new(ValueModel::new(rl, initial)),
+            critic: Held::new(Critic::new(
+                config.value_model,
+                config.vf_coef.unwrap_or(VF_COEF),
+                rl,
+                initial,
+            )),
             config,
         }
     }
@@ -206,26 +230,23 @@ impl<M: CausalLm> Algorithm<M> for Ppo<M> {
         kl_coef: f32,
         rng: &mut StdRng,
     ) -> Result<(Learner<M>, UpdateStats)> {
-        let mut value = self.value.take()?;
-        let fixed = self.prepare(value.values(rollouts)?, rollouts, kl_coef);
+        let mut critic = self.critic.take()?;
+        let old_values = critic.values(&policy.model, rollouts)?;
+        let fixed = self.prepare(old_values, rollouts, kl_coef);
         let mut means = Means::default();
         for mini_batch in self.passes.mini_batches(rollouts.len(), rng) {
             let parts = self
                 .passes
                 .micro_batches(&policy.model, rollouts, &mini_batch)?;
-            let (next, told) = self.passes.step(policy, &parts, |scores, part| {
-                self.policy_losses(scores, part, &fixed)
-            })?;
-            policy = next;
-            means.add(told);
-            value = value.step(
-                &parts,
-                self.passes.activations,
+            (policy, critic) = critic.step(
+                policy,
+                (&self.passes, &parts),
+                |scores, part| self.policy_losses(scores, part, &fixed),
                 |values, part| self.value_losses(values, part, &fixed),
                 &mut means,
             )?;
         }
-        self.value = HeldValue::new(value);
+        self.critic = Held::new(critic);
         let mut stats = means.finish();
         stats.push((
             "critic/vf_explained_var",
@@ -235,11 +256,12 @@ impl<M: CausalLm> Algorithm<M> for Ppo<M> {
     }
 
     fn save(&self, dir: &Path) -> Result<()> {
-        self.value.save(dir)
+        self.critic.get()?.save(dir)
     }
 
     fn load(&mut self, dir: &Path) -> Result<()> {
-        self.value.load(dir)
+        self.critic = Held::new(self.critic.take()?.load(dir)?);
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::advantage::returns_to_go;
 use super::loss::{KlEstimator, policy_gradient, value_loss};
 use super::update::{Losses, Means, MicroBatch, Passes};
-use super::value::{HeldValue, ValueModel, explained_variance};
+use super::value::{Held, ValueModel, explained_variance};
 use super::{Algorithm, RlConfig, Rollout, UpdateStats};
 use crate::error::Result;
 use crate::log_prob::Scores;
@@ -35,7 +35,7 @@ pub struct ReinforceConfig {}
 /// REINFORCE with a value model of its own: one optimizer step per rollout batch.
 pub struct Reinforce<M: CausalLm> {
     passes: Passes,
-    value: HeldValue<M>,
+    value: Held<ValueModel<M>>,
 }
 
 impl<M: CausalLm> Reinforce<M> {
@@ -43,7 +43,7 @@ impl<M: CausalLm> Reinforce<M> {
     pub fn new(_config: ReinforceConfig, rl: &RlConfig, initial: M) -> Self {
         Self {
             passes: Passes::new(1, 1, rl),
-            value: HeldValue::new(ValueModel::new(rl, initial)),
+            value: Held::new(ValueModel::new(rl, initial)),
         }
     }
 
@@ -102,7 +102,7 @@ impl<M: CausalLm> Algorithm<M> for Reinforce<M> {
                 &mut means,
             )?;
         }
-        self.value = HeldValue::new(value);
+        self.value = Held::new(value);
         let mut stats = means.finish();
         stats.push((
             "critic/vf_explained_var",
@@ -112,10 +112,12 @@ impl<M: CausalLm> Algorithm<M> for Reinforce<M> {
     }
 
     fn save(&self, dir: &Path) -> Result<()> {
-        self.value.save(dir)
+        self.value.get()?.0.save(dir)
     }
 
     fn load(&mut self, dir: &Path) -> Result<()> {
-        self.value.load(dir)
+        let value = self.value.take()?.0.load(dir)?;
+        self.value = Held::new(ValueModel(value));
+        Ok(())
     }
 }

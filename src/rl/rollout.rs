@@ -1,6 +1,7 @@
 //! What the policy writes during training, with all that an update needs to know about it.
 
 use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
 
 use super::loss::KlEstimator;
 use crate::batch::Tree;
@@ -12,7 +13,7 @@ use crate::record::{Completion, Prompt};
 use crate::tokenizer::Tokenizer;
 
 /// One sampled completion, as text and as tokens.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {
     /// The text and where it comes from.
     pub completion: Completion,

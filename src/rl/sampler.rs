@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
 
 use super::value::MAX_TOKENS;
 use super::{Policy, RlConfig, Rollout, trees};
@@ -27,6 +28,7 @@ pub(super) struct Sampler<'a> {
 }
 
 /// A rollout batch without rewards.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Drawn {
     pub(super) rollouts: Vec<Rollout>,
     /// Seconds spent sampling.
@@ -34,6 +36,11 @@ pub(super) struct Drawn {
 }
 
 impl Sampler<'_> {
+    /// The random numbers that the batch of `step` is drawn with.
+    pub(super) fn rng(&self, step: usize) -> StdRng {
+        rng_for(self.seed, "rl", step as u64)
+    }
+
     /// The batch of `step`, with log-probabilities under `model` and under its reference. Without
     /// one the policy is its own, at no distance.
     pub(super) fn draw<M: CausalLm>(

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Instant;
 
+use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
 use super::advantage::deviation;
 use super::health::{Health, Vitals};
 use super::reference::Reference;
-use super::sampler::Sampler;
+use super::sampler::{Drawn, Sampler};
 use super::statistics::statistics;
 use super::validation::RlValidation;
 use super::{Algorithm, KlController, RlConfig, Rollout, UpdateStats};
@@ -64,6 +65,8 @@ struct Progressed {
     rollouts: Vec<Completion>,
     n_tokens: usize,
     generate_secs: f64,
+    /// The next batch, where it is drawn ahead.
+    ahead: Option<Drawn>,
 }
 
 /// Folders of a checkpoint.
@@ -176,13 +179,21 @@ impl<'a, M: CausalLm> State<'a, M> {
     ) -> Result<(Self, Seen)> {
         let started = Instant::now();
         // All randomness of a step comes from the seed and its number.
-        let mut rng = rng_for(sampler.seed, "rl", step as u64);
-        let current = self.policy.model.valid();
-        let drawn = sampler.draw(step, &current, self.reference.model(), &mut rng)?;
-        // A second handle on the weights would forbid the optimizer to change them in place.
-        drop(current);
-        let mut rollouts = drawn.rollouts;
-        let parts = run.score(&mut rollouts)?;
+        let mut rng = sampler.rng(step);
+        let Drawn {
+            mut rollouts,
+            seconds,
+        } = match self.done.ahead.take() {
+            Some(drawn) => drawn,
+            None => self.draw(sampler, step, &mut rng)?,
+        };
+        let parts = if run.config.overlap {
+            // Of the batch that was drawn ahead the random numbers are used up elsewhere.
+            rng = rng_for(sampler.seed, "rl-update", step as u64);
+            self.score_and_draw(run, sampler, step, &mut rollouts)?
+        } else {
+            run.score(&mut rollouts)?
+        };
         let (lr, kl_coef) = (self.policy.learning_rate(), self.kl.coef());
         let (policy, update) = algorithm.update(self.policy, &rollouts, kl_coef, &mut rng)?;
         self.policy = policy;
@@ -195,7 +206,7 @@ impl<'a, M: CausalLm> State<'a, M> {
         stats.extend([
             ("lr", lr),
             ("episode", ((step + 1) * run.config.batch_size) as f64),
-            ("time/generate", drawn.seconds),
+            ("time/generate", seconds),
             ("time/step", started.elapsed().as_secs_f64()),
         ]);
         self.health.observe(&mut stats);
@@ -204,10 +215,48 @@ impl<'a, M: CausalLm> State<'a, M> {
         let ended = (self.validation).observe(step + 1, current, run.reward, &mut stats)?;
         run.write(step + 1, &stats, &parts)?;
         self.health.verdict(step + 1)?;
-        self.done.generate_secs += drawn.seconds;
+        self.done.generate_secs += seconds;
         self.done.n_tokens += rollouts.iter().map(|row| row.tokens.len()).sum::<usize>();
         self.done.rollouts.extend(run.logged(step, &rollouts));
         Ok((self, Seen { reward, kl, ended }))
+    }
+
+    /// The batch of `step`, by the policy as it is.
+    fn draw(&self, sampler: Sampler, step: usize, rng: &mut StdRng) -> Result<Drawn> {
+        // Gone at the end: a second handle on the weights would forbid the optimizer to change them
+        // in place.
+        let current = self.policy.model.valid();
+        sampler.draw(step, &current, self.reference.model(), rng)
+    }
+
+    /// Gives the rollouts of `step` their rewards while another thread draws the next batch, if
+    /// there is one.
+    fn score_and_draw(
+        &mut self,
+        run: &mut RlRun,
+        sampler: Sampler,
+        step: usize,
+        rollouts: &mut [Rollout],
+    ) -> Result<Vec<(String, f64)>> {
+        if step + 1 == run.config.steps {
+            return run.score(rollouts);
+        }
+        let (current, reference) = (self.policy.model.valid(), self.reference.model().cloned());
+        let draw = move || {
+            let rng = &mut sampler.rng(step + 1);
+            sampler.draw(step + 1, &current, reference.as_ref(), rng)
+        };
+        let (parts, drawn) = std::thread::scope(|scope| {
+            let drawing = scope.spawn(draw);
+            let parts = run.score(rollouts);
+            let drawn = drawing.join();
+            (
+                parts,
+                drawn.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
+        });
+        self.done.ahead = Some(drawn?);
+        parts
     }
 
     /// Writes all of it into the folder of a checkpoint.

@@ -227,7 +227,7 @@ impl Passes {
 pub(super) fn step<N: Module>(
     learner: Learner<N>,
     parts: &[MicroBatch],
-    gradients: impl Fn(&N, &MicroBatch) -> (GradientsParams, Told),
+    mut gradients: impl FnMut(&N, &MicroBatch) -> (GradientsParams, Told),
 ) -> Result<(Learner<N>, UpdateStats)> {
     let (learner, grad_norm, stats) = learner.step_over(parts, |model, part| {
         let (found, stats) = gradients(model, part);

@@ -1,7 +1,5 @@
 //! The value model: what reward a completion can still expect, at each of its tokens.
 
-use std::path::Path;
-
 use burn::module::Module;
 use burn::prelude::*;
 
@@ -59,50 +57,52 @@ impl<M: CausalLm> ValueModel<M> {
     /// The device fails or a text does not fit.
     pub fn values(&self, rollouts: &[Rollout]) -> Result<Vec<Vec<f32>>> {
         let model = self.0.model.valid();
-        let (device, trees) = (device_of(&model), trees(rollouts));
-        let mut answers: Vec<Vec<Vec<f32>>> = vec![Vec::new(); trees.len()];
-        for chunk in chunks_by_length(&trees, MAX_TOKENS) {
-            let picked: Vec<Tree> = chunk.iter().map(|&i| trees[i].clone()).collect();
-            let (vocab, max_len) = (model.backbone.vocab_size(), model.backbone.max_len());
-            let batch = Batch::new(&picked, vocab, max_len, &device)?;
-            let len = batch.targets.dims()[1];
-            let values = model
-                .forward(batch.input, batch.predictors)
-                .try_into_vec_as::<f32>()?;
-            let mut rows = values.chunks(len.max(1));
-            for (&i, tree) in chunk.iter().zip(&picked) {
-                let completions = tree.completions.iter().zip(rows.by_ref());
-                answers[i] = completions
-                    .map(|(tokens, row)| row[..tokens.len()].to_vec())
-                    .collect();
-            }
-        }
-        Ok(answers.into_iter().flatten().collect())
+        values_of(&model.backbone, rollouts, |batch| {
+            model.forward(batch.input, batch.predictors)
+        })
     }
 }
 
-/// A value model between two updates: gone while one is under way, and after one that failed.
-pub(super) struct HeldValue<M: Module>(Option<ValueModel<M>>);
+/// Values of the state before each token of each rollout, on the host: what `forward` gives for the
+/// predictors of each batch, on the device of `backbone`.
+pub(super) fn values_of<M: CausalLm>(
+    backbone: &M,
+    rollouts: &[Rollout],
+    forward: impl Fn(Batch) -> Tensor<1>,
+) -> Result<Vec<Vec<f32>>> {
+    let (device, trees) = (device_of(backbone), trees(rollouts));
+    let mut answers: Vec<Vec<Vec<f32>>> = vec![Vec::new(); trees.len()];
+    for chunk in chunks_by_length(&trees, MAX_TOKENS) {
+        let picked: Vec<Tree> = chunk.iter().map(|&i| trees[i].clone()).collect();
+        let (vocab, max_len) = (backbone.vocab_size(), backbone.max_len());
+        let batch = Batch::new(&picked, vocab, max_len, &device)?;
+        let len = batch.targets.dims()[1];
+        let values = forward(batch).try_into_vec_as::<f32>()?;
+        let mut rows = values.chunks(len.max(1));
+        for (&i, tree) in chunk.iter().zip(&picked) {
+            let completions = tree.completions.iter().zip(rows.by_ref());
+            answers[i] = completions
+                .map(|(tokens, row)| row[..tokens.len()].to_vec())
+                .collect();
+        }
+    }
+    Ok(answers.into_iter().flatten().collect())
+}
 
-impl<M: CausalLm> HeldValue<M> {
-    pub(super) fn new(value: ValueModel<M>) -> Self {
+/// A value model between two updates: gone while one is under way, and after one that failed.
+pub(super) struct Held<T>(Option<T>);
+
+impl<T> Held<T> {
+    pub(super) fn new(value: T) -> Self {
         Self(Some(value))
     }
 
-    pub(super) fn take(&mut self) -> Result<ValueModel<M>> {
+    pub(super) fn get(&self) -> Result<&T> {
+        self.0.as_ref().ok_or_else(gone)
+    }
+
+    pub(super) fn take(&mut self) -> Result<T> {
         self.0.take().ok_or_else(gone)
-    }
-
-    /// Writes model and optimizer into the folder of a checkpoint.
-    pub(super) fn save(&self, dir: &Path) -> Result<()> {
-        self.0.as_ref().ok_or_else(gone)?.0.save(dir)
-    }
-
-    /// Takes over what [`save`](Self::save) wrote.
-    pub(super) fn load(&mut self, dir: &Path) -> Result<()> {
-        let value = self.take()?.0.load(dir)?;
-        *self = Self::new(ValueModel(value));
-        Ok(())
     }
 }
 

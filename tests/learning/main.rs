@@ -92,6 +92,8 @@ fn config(algorithm: AlgorithmConfig) -> RlConfig {
         micro_batch_size: None,
         micro_batch_tokens: None,
         gradient_checkpointing: false,
+        self_rewarding: None,
+        overlap: false,
         kl_coef: (!has_beta).then_some(0.02),
         adaptive_kl: None,
         reference: ReferenceConfig::default(),

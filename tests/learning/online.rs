@@ -7,7 +7,8 @@ use rlaif::record::Method;
 use rlaif::reward::WinRateReward;
 use rlaif::rl::loss::DpoLossType;
 use rlaif::rl::{
-    BestMetric, GrpoConfig, OnlineDpoConfig, ReferenceConfig, RlValidationConfig, RlooConfig,
+    BestMetric, GrpoConfig, OnlineDpoConfig, PpoConfig, ReferenceConfig, RlValidationConfig,
+    RlooConfig, ValueKind,
 };
 
 use super::*;
@@ -91,6 +92,55 @@ fn probabilities_of_a_labeler_are_learned_from() {
     assert_eq!(measured, [24, 49]);
     assert!(value(&rows[49], "eval_win_rate") > 0.8, "{:?}", rows[49]);
     assert!(value(&rows[49], "eval_reward") > 0.65, "{:?}", rows[49]);
+}
+
+/// A head on the policy's own hidden states is enough.
+#[test]
+fn ppo_learns_with_shared_values() {
+    let shared = |vf_coef| {
+        config(AlgorithmConfig::Ppo(PpoConfig {
+            num_ppo_epochs: 2,
+            value_model: ValueKind::Shared,
+            vf_coef,
+            ..Default::default()
+        }))
+    };
+    let rows = learn(&shared(Some(0.5)));
+    let last = &rows[rows.len() - 1];
+    assert!(value(last, "objective/scores") > 0.8, "{last:?}");
+    let explained = |row: &Metric| value(row, "critic/vf_explained_var");
+    // Zeros explain nothing.
+    assert!(explained(&rows[0]).abs() < 1e-3, "{:?}", rows[0]);
+    assert!(rows.iter().any(|row| explained(row) > 0.1));
+    let mut separate = shared(Some(0.5));
+    if let AlgorithmConfig::Ppo(ppo) = &mut separate.algorithm {
+        ppo.value_model = ValueKind::Separate;
+    }
+    let error = separate.validate().unwrap_err().to_string();
+    assert!(error.contains("`rl.algorithm.vf_coef` is 0.5"), "{error}");
+}
+
+/// The next batch is drawn while this one is scored: it is of the policy before the update, and the
+/// ratio to that policy is not 1.
+#[test]
+fn a_batch_drawn_ahead_is_of_the_policy_before() {
+    let ppo = PpoConfig {
+        num_ppo_epochs: 1,
+        ..Default::default()
+    };
+    let config = RlConfig {
+        overlap: true,
+        ..config(AlgorithmConfig::Ppo(ppo))
+    };
+    let rows = learn(&config);
+    let last = &rows[rows.len() - 1];
+    assert!(value(last, "objective/scores") > 0.8, "{last:?}");
+    let ratio = |row: &Metric| value(row, "policy/approxkl_avg");
+    assert!(ratio(&rows[0]) < 1e-9, "{:?}", rows[0]);
+    assert!(rows[1..].iter().all(|row| ratio(row) > 1e-6), "{rows:?}");
+    // What the sampler says of a batch is of the same policy as what the training forward says.
+    let difference = |row: &Metric| value(row, "sampling/sampling_logp_difference/max");
+    assert!(rows.iter().all(|row| difference(row) < 1e-3));
 }
 
 /// A reference that becomes the policy at every step is at no distance when the next one begins;

@@ -40,6 +40,7 @@ pub struct LocalAnswerer<M = Transformer> {
     pub(crate) model: M,
     tokenizer: Tokenizer,
     format: Format,
+    sharing: Sharing,
     /// Answers that were asked for before, as tokens.
     known: Vec<(Vec<String>, Candidates)>,
 }
@@ -98,6 +99,7 @@ impl<M: CausalLm> LocalAnswerer<M> {
             model,
             tokenizer,
             format: Format::Plain,
+            sharing: Sharing::default(),
             known: Vec::new(),
         }
     }
@@ -112,6 +114,11 @@ impl<M: CausalLm> LocalAnswerer<M> {
             return Err(Error::field("labeler.format", "chat", expected));
         }
         Ok(Self { format, ..self })
+    }
+
+    /// The same answerer with another amount of work at once.
+    pub fn with_sharing(self, sharing: Sharing) -> Self {
+        Self { sharing, ..self }
     }
 
     fn candidates(&mut self, answers: &[String]) -> Result<Candidates> {
@@ -239,7 +246,7 @@ impl<M: CausalLm> Answerer for LocalAnswerer<M> {
         }
         trees.retain(|tree| !tree.completions.is_empty());
         let mut found =
-            answer_log_probs(&self.model, &trees, &candidates, &Sharing::default())?.into_iter();
+            answer_log_probs(&self.model, &trees, &candidates, &self.sharing)?.into_iter();
         let answer = |length: usize| {
             let log_probs = (length <= limit).then(|| found.next()).flatten();
             let choice = log_probs.map(|log_probs| Choice {

@@ -1,8 +1,15 @@
 //! Stage 5: policies are compared on held-out prompts, by any labeler, both orders.
 
 pub mod agreement;
+pub mod bootstrap;
 pub mod calibration;
+pub mod diversity;
+pub mod length;
+pub mod power;
 pub mod reliability;
+pub mod reward_bench;
+pub mod rouge;
+pub mod significance;
 pub mod stats;
 
 use std::collections::BTreeMap;
@@ -14,7 +21,8 @@ use crate::label::{Labeler, Pair};
 use crate::progress::Progress;
 use crate::record::{Comparison, Completion};
 use crate::world::Oracle;
-use stats::{Interval, length_controlled_win_rate, wilson};
+use length::length_controlled_win_rate;
+use stats::{Interval, wilson};
 
 /// How often one policy's completion is preferred.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,24 +1,11 @@
 //! The statistics behind every number that an evaluation reports, in f64.
 //!
-//! Win rates come with a 95% interval, position bias with an exact test, and a win rate can be
-//! read at equal length. A win is 1, a loss 0, a tie 0.5. Pure arithmetic: no records, no files.
+//! Win rates come with a 95% interval, position bias with an exact test. A win is 1, a loss 0, a tie 0.5. Pure arithmetic: no records, no files.
 
 use serde::{Deserialize, Serialize};
 
 /// Two-sided 95% quantile of the standard normal distribution.
 const Z_95: f64 = 1.959_963_984_540_054;
-
-/// Weight of `(intercept^2 + slope^2) / 2` in the length regression.
-///
-/// With perfectly separated outcomes the maximum-likelihood fit runs to infinity; this keeps it
-/// finite, and moves an ordinary fit of tens of comparisons by under 1e-4.
-const RIDGE: f64 = 1e-4;
-
-/// Newton steps of the length regression; ten suffice unless the outcomes are separated.
-const MAX_NEWTON_STEPS: usize = 100;
-
-/// Length ratios that differ by less than this say nothing about the effect of length.
-const MIN_RATIO_SPREAD: f64 = 1e-9;
 
 /// A 95% confidence interval, written as `[low, high]`; an unknown bound is NaN, written `null`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -88,37 +75,6 @@ pub fn mean_interval(values: &[f64]) -> (f64, Interval) {
     )
 }
 
-/// The win rate of A over B that would be seen if both wrote equally long completions.
-///
-/// Fits `P(A wins) = sigmoid(b0 + b1 (length_a / length_b - 1))` and reads it at ratio 1. Lee et
-/// al. 2024, arXiv:2309.00267v2, appendix J. The fit has a tiny ridge (see the source) and takes
-/// ties and soft preferences as fractions. Lengths, in any one unit, count as at least 1. Where the
-/// ratio never varies, length cannot be told from quality and the result is the mean of `wins`.
-/// NaN without comparisons.
-///
-/// # Panics
-/// If the three slices differ in length.
-pub fn length_controlled_win_rate(wins: &[f64], length_a: &[f64], length_b: &[f64]) -> f64 {
-    assert_eq!(wins.len(), length_a.len(), "one length_a per comparison");
-    assert_eq!(wins.len(), length_b.len(), "one length_b per comparison");
-    let ratio = |(a, b): (&f64, &f64)| a.max(1.0) / b.max(1.0);
-    let excess: Vec<f64> = length_a
-        .iter()
-        .zip(length_b)
-        .map(|pair| ratio(pair) - 1.0)
-        .collect();
-    let (low, high) = excess
-        .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &x| {
-            (low.min(x), high.max(x))
-        });
-    // The negation also catches no comparisons at all, where the difference is -inf.
-    if high - low < MIN_RATIO_SPREAD {
-        return mean(wins);
-    }
-    sigmoid(Logistic::fit(&excess, wins).intercept)
-}
-
 /// Exact two-sided binomial test of a fair coin: the chance of a split at least as uneven as this.
 ///
 /// `min(1, 2 P(X <= min(successes, n - successes)))`, `X ~ Binomial(n, 1/2)`; 1 for `n = 0`. Lee et
@@ -138,90 +94,7 @@ pub fn two_sided_binomial_p(successes: usize, n: usize) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
-/// A logistic regression on one variable, maximising the ridge-penalised log-likelihood.
-#[derive(Debug, Clone, Copy)]
-struct Logistic {
-    intercept: f64,
-    slope: f64,
-}
-
-impl Logistic {
-    /// Newton's method from zero; a step is halved until it does not lower the objective.
-    fn fit(x: &[f64], y: &[f64]) -> Self {
-        let mut model = Self {
-            intercept: 0.0,
-            slope: 0.0,
-        };
-        let mut objective = model.objective(x, y);
-        for _ in 0..MAX_NEWTON_STEPS {
-            let (step_intercept, step_slope) = model.newton_step(x, y);
-            let mut scale = 1.0;
-            let (next, next_objective) = loop {
-                let next = Self {
-                    intercept: model.intercept + scale * step_intercept,
-                    slope: model.slope + scale * step_slope,
-                };
-                let next_objective = next.objective(x, y);
-                if next_objective >= objective {
-                    break (next, next_objective);
-                }
-                scale /= 2.0;
-                // Only rounding is left to gain.
-                if scale < 1e-6 {
-                    return model;
-                }
-            };
-            let gain = next_objective - objective;
-            (model, objective) = (next, next_objective);
-            if gain <= 1e-14 * (1.0 + objective.abs()) {
-                break;
-            }
-        }
-        model
-    }
-
-    fn logit(&self, x: f64) -> f64 {
-        self.intercept + self.slope * x
-    }
-
-    /// `sum(y log p + (1 - y) log(1 - p)) - ridge / 2 (intercept^2 + slope^2)`.
-    fn objective(&self, x: &[f64], y: &[f64]) -> f64 {
-        let log_likelihood: f64 = x
-            .iter()
-            .zip(y)
-            .map(|(&x, y)| {
-                let logit = self.logit(x);
-                // log p = -softplus(-logit) and log(1 - p) = log p - logit.
-                let log_p = logit.min(0.0) - (-logit.abs()).exp().ln_1p();
-                log_p - (1.0 - y) * logit
-            })
-            .sum();
-        log_likelihood - RIDGE / 2.0 * (self.intercept.powi(2) + self.slope.powi(2))
-    }
-
-    /// Solves the 2x2 system `hessian step = gradient` by Cramer's rule.
-    fn newton_step(&self, x: &[f64], y: &[f64]) -> (f64, f64) {
-        let (mut g0, mut g1) = (-RIDGE * self.intercept, -RIDGE * self.slope);
-        let (mut h00, mut h01, mut h11) = (RIDGE, 0.0, RIDGE);
-        for (&x, y) in x.iter().zip(y) {
-            let p = sigmoid(self.logit(x));
-            let weight = p * (1.0 - p);
-            g0 += y - p;
-            g1 += (y - p) * x;
-            h00 += weight;
-            h01 += weight * x;
-            h11 += weight * x * x;
-        }
-        let det = h00 * h11 - h01 * h01;
-        ((h11 * g0 - h01 * g1) / det, (h00 * g1 - h01 * g0) / det)
-    }
-}
-
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-fn mean(values: &[f64]) -> f64 {
+pub(super) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
@@ -311,61 +184,5 @@ mod tests {
             1e-9,
         );
         close(two_sided_binomial_p(0, 0), 1.0, 0.0);
-    }
-
-    const WINS: [f64; 12] = [1., 0., 1., 1., 0., 0., 1., 0., 1., 1., 0.5, 0.];
-    const LENGTH_A: [f64; 12] = [
-        120., 80., 150., 90., 70., 100., 140., 110., 95., 160., 100., 130.,
-    ];
-    const LENGTH_B: [f64; 12] = [
-        100., 100., 110., 100., 90., 95., 100., 120., 100., 105., 100., 100.,
-    ];
-
-    // statsmodels 0.15.0, GLM(wins, [1, a / b], Binomial()): -5.09964 + 4.87625 * 1, so 0.444383,
-    // where the mean is 0.541667. No ridge there, hence the tolerance.
-    #[test]
-    fn length_control_matches_statsmodels() {
-        let rate = length_controlled_win_rate(&WINS, &LENGTH_A, &LENGTH_B);
-        close(rate, 0.444_382_800_929_130_8, 2e-4);
-    }
-
-    // Swapping the two sides is not exactly symmetric (1 / ratio is not linear in the ratio), but
-    // swapping the outcomes alone is.
-    #[test]
-    fn length_control_mirrors_the_outcomes() {
-        let losses = WINS.map(|win| 1.0 - win);
-        let rate = length_controlled_win_rate(&losses, &LENGTH_A, &LENGTH_B);
-        close(rate, 1.0 - 0.444_382_800_929_130_8, 2e-4);
-    }
-
-    #[test]
-    fn length_control_without_variation_is_the_mean() {
-        let (wins, lengths) = ([1.0, 0.0, 1.0, 0.5], [50.0; 4]);
-        close(
-            length_controlled_win_rate(&wins, &lengths, &lengths),
-            0.625,
-            0.0,
-        );
-        close(
-            length_controlled_win_rate(&wins, &lengths, &[40.0; 4]),
-            0.625,
-            0.0,
-        );
-        assert!(length_controlled_win_rate(&[], &[], &[]).is_nan());
-    }
-
-    // The outcomes are perfectly separated at ratio 1, or all alike: no finite unpenalised fit.
-    #[test]
-    fn length_control_survives_separation() {
-        let (a, b) = ([80.0, 90.0, 110.0, 120.0], [100.0; 4]);
-        close(
-            length_controlled_win_rate(&[0.0, 0.0, 1.0, 1.0], &a, &b),
-            0.5,
-            1e-6,
-        );
-        let rate = length_controlled_win_rate(&[1.0; 4], &a, &b);
-        assert!((0.999..=1.0).contains(&rate), "{rate}");
-        let rate = length_controlled_win_rate(&[1.0; 4], &[0.0, 5.0, 9.0, 400.0], &[0.0; 4]);
-        assert!((0.99..=1.0).contains(&rate), "{rate}");
     }
 }

@@ -3,6 +3,7 @@
 //! This file, those in `cli/` and `main.rs` are the only ones of the crate that print.
 
 mod chat;
+mod eval;
 mod inspect;
 mod label;
 mod model;
@@ -47,8 +48,8 @@ enum Verb {
     Rl(Stage),
     /// Optimise the policy on the preferences themselves.
     Dpo(Stage),
-    /// Compare the optimised policy with the one it started from.
-    Eval(Stage),
+    /// Compare the optimised policy with the one it started from, or any models and completions.
+    Eval(Box<eval::Eval>),
     /// Write the report page of a run folder.
     Report {
         /// Run folder.
@@ -169,7 +170,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Verb::Reward(stage) => stage.open()?.reward(),
         Verb::Rl(stage) => stage.open()?.rl(),
         Verb::Dpo(stage) => stage.open()?.dpo(),
-        Verb::Eval(stage) => stage.open()?.eval(),
+        Verb::Eval(eval) => eval.run(),
         Verb::Report { run } => crate::report::write(&RunDir::open(run)?),
         Verb::Watch(watch) => watch.run(),
         Verb::Merge {

@@ -9,6 +9,7 @@
 
 mod conversation;
 mod demonstration;
+mod evaluation;
 mod inference;
 mod label;
 mod pairs;
@@ -20,6 +21,10 @@ use serde_json::Value;
 
 pub use self::conversation::{Answer, Context, Conversation, Message, transcript};
 pub use self::demonstration::{Demonstration, Form};
+pub use self::evaluation::{
+    Annotation, Classified, Output, SubsetVerdict, read_classes, read_outputs,
+    read_subset_verdicts, read_verdicts,
+};
 pub use self::inference::{Answered, Rewarded, Scored};
 pub use self::label::{Label, LabelFailure};
 pub use self::pairs::{
@@ -165,9 +170,9 @@ pub struct Comparison {
     pub b: String,
     /// Probability that `a`'s completion is better than `b`'s.
     pub p_win: f32,
-    /// Tokens in `a`'s completion.
+    /// Tokens in `a`'s completion; characters where files of completions are compared.
     pub length_a: usize,
-    /// Tokens in `b`'s completion.
+    /// The same of `b`'s.
     pub length_b: usize,
 }
 

@@ -67,8 +67,8 @@ pub fn alpaca_length_controlled(wins: &[f64], length_a: &[f64], length_b: &[f64]
     let center = mean(&difference);
     let squares: f64 = difference.iter().map(|x| (x - center).powi(2)).sum();
     let deviation = (squares / (difference.len() as f64 - 1.0)).sqrt();
-    // The negation also catches NaN: fewer than two comparisons.
-    if !(deviation > 0.0) {
+    // Fewer than two comparisons have no deviation.
+    if deviation.is_nan() || deviation == 0.0 {
         return mean(wins);
     }
     let x: Vec<f64> = difference.iter().map(|x| (x / deviation).tanh()).collect();

@@ -11,6 +11,7 @@ pub mod reward_bench;
 pub mod rouge;
 pub mod significance;
 pub mod stats;
+pub mod suite;
 
 use std::collections::BTreeMap;
 

@@ -14,7 +14,7 @@
 //! The prompt is `prompt`, or `instruction` (with `input` after an empty line), `input`,
 //! `question`. Answers are texts or messages. A gold label is what the file itself says of a pair.
 
-mod columns;
+pub(super) mod columns;
 mod completions;
 mod preferences;
 mod prefix;

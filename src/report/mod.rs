@@ -13,6 +13,7 @@ mod labels;
 pub mod paper;
 mod plot;
 mod samples;
+mod suite;
 mod table;
 
 use std::fs;
@@ -29,6 +30,7 @@ pub(crate) use labels::tables_of as label_tables;
 pub use labels::{labels_table, write_labels};
 pub(crate) use plot::color;
 pub(crate) use samples::policies;
+pub use suite::{suite_table, write_suite};
 pub use table::table;
 
 const PAGE: &str = include_str!("page.html");

@@ -75,7 +75,7 @@ pub(super) fn pairs(
 }
 
 /// The name of a row's prompt; its line where it has none.
-pub(super) fn id(row: &Row) -> String {
+pub(in crate::record) fn id(row: &Row) -> String {
     let names = ["prompt_id", "id", "idx", "question_id"];
     match names.iter().find_map(|name| row.fields.get(*name)) {
         Some(Value::String(id)) if !id.is_empty() => id.clone(),
@@ -84,7 +84,7 @@ pub(super) fn id(row: &Row) -> String {
     }
 }
 
-pub(super) fn take(fields: &mut Fields, name: &str) -> Value {
+pub(in crate::record) fn take(fields: &mut Fields, name: &str) -> Value {
     fields.get_mut(name).map(Value::take).unwrap_or_default()
 }
 
@@ -102,12 +102,12 @@ fn number(fields: &Fields, name: &str) -> Result<Option<f32>, String> {
     }
 }
 
-pub(super) fn answer(value: Value) -> Result<Answer, String> {
+pub(in crate::record) fn answer(value: Value) -> Result<Answer, String> {
     Answer::try_from(value).map_err(|message| format!("an answer has the {message}"))
 }
 
 /// The prompt of a row whose answers do not hold it.
-pub(super) fn prompt(mut fields: Fields) -> Result<Context, String> {
+pub(in crate::record) fn prompt(mut fields: Fields) -> Result<Context, String> {
     if !fields.contains_key("prompt") && !fields.contains_key("messages") {
         let input = take(&mut fields, "input");
         let text = match (

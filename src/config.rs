@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::generate::SamplingConfig;
 pub use crate::label::LabelerConfig;
 use crate::model::LoraConfig;
+use crate::precision::Precision;
 use crate::record::PairOptions;
 pub use crate::reward::RewardConfig;
 use crate::rl::{ReferenceConfig, RlConfig};
@@ -103,6 +104,10 @@ pub struct PolicyConfig {
     /// What the policy reads; `{prompt}` stands for the prompt.
     #[serde(default = "default_template")]
     pub prompt_template: String,
+    /// Number format of the weights and the activations of the policy, and of the reward and value
+    /// models, which start from it: `f32` or `bf16`.
+    #[serde(default)]
+    pub dtype: Precision,
     /// Trains low-rank adapters instead of the weights: of the policy, of its reward model and of
     /// its value model.
     pub lora: Option<LoraConfig>,
@@ -134,6 +139,7 @@ impl PolicyConfig {
                 "a text with {prompt} in it",
             ));
         }
+        self.dtype.trainable(&format!("{field}.dtype"))?;
         match &self.lora {
             Some(lora) => lora.validate(&format!("{field}.lora")),
             None => Ok(()),

@@ -72,6 +72,14 @@ pub enum Error {
         /// Name of the backend, which is also its cargo feature.
         name: &'static str,
     },
+    /// The device does not compute in a number format.
+    #[error("device {device} does not compute in {dtype}")]
+    PrecisionMissing {
+        /// The device.
+        device: String,
+        /// The format.
+        dtype: &'static str,
+    },
     /// What was asked for exists but this binary was built without it.
     #[error("{what} is not compiled in; rebuild with `--features {feature}`")]
     FeatureMissing {

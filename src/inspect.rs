@@ -14,31 +14,11 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 use crate::hub::{self, Wanted};
 use crate::model::{Architecture, Gate, Head, ModelConfig};
+use crate::precision::Precision;
 use crate::tokenizer::Tokenizer;
 
 /// Longest head of a safetensors file, as in its own reader.
 const MAX_HEADER: u64 = 100_000_000;
-
-/// A number format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// 32 bits.
-    F32,
-    /// 16 bits with 8 of exponent.
-    Bf16,
-    /// 16 bits with 5 of exponent.
-    F16,
-}
-
-impl Precision {
-    fn bytes(self) -> u64 {
-        match self {
-            Self::F32 => 4,
-            Self::Bf16 | Self::F16 => 2,
-        }
-    }
-}
 
 /// The use whose memory is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

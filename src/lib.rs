@@ -50,6 +50,7 @@ pub mod micro_batch;
 pub mod model;
 pub mod optim;
 pub mod pipeline;
+pub mod precision;
 pub mod progress;
 pub mod prompt;
 pub mod record;

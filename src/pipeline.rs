@@ -125,7 +125,7 @@ impl Pipeline {
         };
         self.stage(SFT, |inputs| {
             let policy = &self.config.policy;
-            let (initial, tokenizer) = self.models().load_policy(&policy.model)?;
+            let (initial, tokenizer) = self.models()?.load_policy(&policy.model)?;
             let rows = self.config.data.read_demonstrations()?;
             let mut journal = self.journal("sft", "sft", inputs)?;
             let start = (initial, &tokenizer);
@@ -144,7 +144,7 @@ impl Pipeline {
     /// See [`sample::sample`].
     pub fn sample(&self) -> Result<()> {
         self.stage(SAMPLE, |_| {
-            let (model, tokenizer) = self.models().load(&self.initial_policy()?)?;
+            let (model, tokenizer) = self.models()?.load(&self.initial_policy()?)?;
             let policy = Policy {
                 model: &model,
                 tokenizer: &tokenizer,
@@ -208,7 +208,7 @@ impl Pipeline {
             let config = table(&self.config.reward, "reward")?;
             let preferences = self.preferences()?;
             let start = self.initial_policy()?;
-            let (backbone, tokenizer) = self.models().load_policy(&start)?;
+            let (backbone, tokenizer) = self.models()?.load_policy(&start)?;
             let mut journal = self.journal("reward", "reward", inputs)?;
             let (model, report) = reward::train(
                 config,
@@ -239,7 +239,7 @@ impl Pipeline {
     pub fn rl(&self) -> Result<()> {
         self.stage(RL, |inputs| {
             let config = table(&self.config.rl, "rl")?;
-            let mut models = self.models();
+            let mut models = self.models()?;
             let (initial, tokenizer) = models.load_policy(&self.initial_policy()?)?;
             let prompts = self.config.data.read_rl_prompts()?;
             let model = || self.model_reward(&mut models);
@@ -283,7 +283,7 @@ impl Pipeline {
         self.stage(DPO, |inputs| {
             let config = table(&self.config.dpo, "dpo")?;
             let preferences = self.preferences()?;
-            let (initial, tokenizer) = self.models().load_policy(&self.initial_policy()?)?;
+            let (initial, tokenizer) = self.models()?.load_policy(&self.initial_policy()?)?;
             // Both ways write the policy's folder.
             self.run.forget_stage("rl")?;
             let mut journal = self.journal("dpo", "policy", inputs)?;
@@ -333,7 +333,7 @@ impl Pipeline {
     /// # Errors
     /// The model or the prompts cannot be read, or a prompt does not fit.
     pub fn contender(&self, name: &str, dir: &Path) -> Result<Contender> {
-        let (model, tokenizer) = self.models().load(dir)?;
+        let (model, tokenizer) = self.models()?.load(dir)?;
         let policy = Policy {
             model: &model,
             tokenizer: &tokenizer,
@@ -393,7 +393,7 @@ impl Pipeline {
         Ok(Box::new(ModelReward::new(model.valid(), tokenizer, policy)))
     }
 
-    fn models(&self) -> Models {
+    fn models(&self) -> Result<Models> {
         Models::new(&self.device, &self.config)
     }
 }

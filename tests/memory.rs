@@ -50,6 +50,7 @@ fn optimise(base: &Path, reward: &Path, lora: &LoraConfig, run: &RunDir) {
     let policy = PolicyConfig {
         model: base.into(),
         prompt_template: "{prompt}".into(),
+        dtype: Default::default(),
         lora: Some(lora.clone()),
         chat_template_kwargs: Default::default(),
     };

@@ -32,6 +32,7 @@ pub(crate) fn optimise<M: CausalLm>(
         policy: &PolicyConfig {
             model: "models/base-s".into(),
             prompt_template: "{prompt}".into(),
+            dtype: Default::default(),
             lora: None,
             chat_template_kwargs: Default::default(),
         },

@@ -4,16 +4,13 @@ use clap::Args;
 
 use super::model::ModelArg;
 use crate::error::{Error, Result};
-use crate::inspect::{Inspection, Load, Precision, inspect};
+use crate::inspect::{Inspection, Load, inspect};
 
 /// Say what a model folder holds and how much memory its uses need, without loading it.
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
     #[command(flatten)]
     model: ModelArg,
-    /// Number format of weights, gradients and activations.
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
-    dtype: Precision,
     /// Texts at a time.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     batch: u64,
@@ -32,7 +29,7 @@ impl Inspect {
     #[expect(clippy::print_stdout, reason = "the answer to `rlaif inspect`")]
     pub(super) fn run(self) -> Result<()> {
         let load = Load {
-            dtype: self.dtype,
+            dtype: self.model.dtype(),
             batch: self.batch,
             seq: self.seq,
             lora_rank: self.lora_rank,

@@ -9,6 +9,7 @@ use super::Stage;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::label::{LabelFile, LabelRun, LabelingConfig, Prices, Shard, label_file, report_labels};
+use crate::precision::Precision;
 use crate::record::rows::OnError;
 use crate::record::{Pairing, Transcripts};
 use crate::report;
@@ -32,6 +33,9 @@ pub(super) struct Label {
     /// Folder of the model that labels, instead of a run file.
     #[arg(long, value_name = "MODEL")]
     labeler: Option<PathBuf>,
+    /// Number format of its weights and activations.
+    #[arg(long, value_enum, requires = "labeler")]
+    dtype: Option<Precision>,
     /// What it is asked: a built-in prompt or a TOML file.
     #[arg(long, value_name = "PROMPT", requires = "labeler")]
     prompt: Option<String>,
@@ -101,7 +105,8 @@ impl Label {
             (Some(config), _) => LabelingConfig::read(config, &self.overrides)?,
             (None, model) => {
                 let model = model.clone().unwrap_or_default();
-                LabelingConfig::of_model(model, self.prompt.as_deref())
+                let dtype = self.dtype.unwrap_or_default();
+                LabelingConfig::of_model(model, dtype, self.prompt.as_deref())
             }
         };
         config.backend = self.backend.unwrap_or(config.backend);

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::model::{self, Transformer};
+use crate::model::{Loader, ScalarHead, Transformer};
+use crate::precision::Precision;
 use crate::tokenizer::Tokenizer;
 
 /// Which model, and where it is computed.
@@ -19,12 +20,19 @@ pub(super) struct ModelArg {
     /// Backend.
     #[arg(long, value_enum, default_value_t)]
     backend: Backend,
+    /// Number format of weights and activations.
+    #[arg(long, value_enum, default_value_t)]
+    dtype: Precision,
 }
 
 impl ModelArg {
     /// The folder, or the name on the Hub.
     pub(super) fn name(&self) -> &Path {
         &self.model
+    }
+
+    pub(super) fn dtype(&self) -> Precision {
+        self.dtype
     }
 
     pub(super) fn device(&self) -> Result<Device> {
@@ -34,8 +42,19 @@ impl ModelArg {
     /// The language model in the folder, without gradients.
     pub(super) fn load(&self) -> Result<(Transformer, Tokenizer)> {
         let tokenizer = Tokenizer::load(&self.model)?;
-        let model = model::load(&self.model, &self.device()?)?;
+        let model = self.loader()?.load(&self.model)?;
         Ok((model.valid(), tokenizer))
+    }
+
+    /// The reward model in the folder, without gradients.
+    pub(super) fn load_head(&self) -> Result<(ScalarHead<Transformer>, Tokenizer)> {
+        let tokenizer = Tokenizer::load(&self.model)?;
+        let model = self.loader()?.load_head(&self.model)?;
+        Ok((model.valid(), tokenizer))
+    }
+
+    fn loader(&self) -> Result<Loader> {
+        Loader::new(&self.device()?).in_precision(self.dtype)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::prelude::*;
 use clap::Args;
 use serde_json::{Map, Value};
 
@@ -11,11 +10,10 @@ use super::rows::Rows;
 use crate::config::PolicyConfig;
 use crate::error::Result;
 use crate::hub::{self, Wanted};
-use crate::model::{ModelConfig, has_head, is_adapter, load_head};
+use crate::model::{ModelConfig, has_head, is_adapter};
 use crate::record::{Demonstration, JsonlReader};
 use crate::reward::ModelReward;
 use crate::score;
-use crate::tokenizer::Tokenizer;
 
 /// Score given completions: by a language model their log-probabilities, by a reward model
 /// (`*ForSequenceClassification`) their rewards.
@@ -43,14 +41,15 @@ impl Score {
         let policy = PolicyConfig {
             model: dir.into(),
             prompt_template: self.prompt_template.clone(),
+            dtype: Default::default(),
             lora: None,
             chat_template_kwargs: self.template_kwargs.clone().unwrap_or_default(),
         };
         policy.validate("score")?;
         let mut out = Rows::to_stdout();
         if is_reward_model(dir)? {
-            let model = load_head(dir, &self.model.device()?)?.valid();
-            let model = ModelReward::new(model, Tokenizer::load(dir)?, policy);
+            let (model, tokenizer) = self.model.load_head()?;
+            let model = ModelReward::new(model, tokenizer, policy);
             let score = |rows: &[Demonstration]| score::rewards(&model, rows);
             score::in_chunks(rows, score, |row| out.write(row))?;
         } else {

@@ -10,6 +10,7 @@ use super::ensemble::{Combine, Ensemble};
 pub use super::exemplar::{Draw, ExemplarConfig};
 use super::{Asking, Decoding, Format, Labeler, LocalAnswerer, OracleLabeler, PromptedLabeler};
 use crate::error::{Error, Result};
+use crate::precision::Precision;
 use crate::world::World;
 
 /// Who judges.
@@ -20,6 +21,9 @@ pub enum LabelerConfig {
     Local {
         /// Hugging Face folder.
         model: PathBuf,
+        /// Number format of its weights and activations.
+        #[serde(default)]
+        dtype: Precision,
         /// How a question becomes the text that it reads.
         #[serde(default)]
         format: Format,
@@ -196,9 +200,15 @@ impl LabelerConfig {
         seed: u64,
     ) -> Result<Box<dyn Labeler>> {
         Ok(match self {
-            Self::Local { model, format, ask } => {
+            Self::Local {
+                model,
+                dtype,
+                format,
+                ask,
+            } => {
                 let asking = Asking::new(ask, seed)?;
-                let answerer = LocalAnswerer::load(model, device)?.with_format(*format)?;
+                let answerer =
+                    LocalAnswerer::load_in(model, device, *dtype)?.with_format(*format)?;
                 Box::new(PromptedLabeler::new(answerer, asking))
             }
             Self::Http(endpoint) => {

@@ -9,6 +9,7 @@ use super::{Labeler, LabelerConfig};
 use crate::backend::Backend;
 use crate::config::{self, Config, at_least};
 use crate::error::Result;
+use crate::precision::Precision;
 use crate::record::PairOptions;
 use crate::world::World;
 
@@ -62,7 +63,7 @@ impl LabelingConfig {
     }
 
     /// Everything as it is where nothing is said, and a model of this machine.
-    pub fn of_model(model: PathBuf, prompt: Option<&str>) -> Self {
+    pub fn of_model(model: PathBuf, dtype: Precision, prompt: Option<&str>) -> Self {
         let mut ask = super::AskConfig::default();
         if let Some(prompt) = prompt {
             ask.prompt = prompt.into();
@@ -72,6 +73,7 @@ impl LabelingConfig {
             backend: Backend::default(),
             labeler: LabelerConfig::Local {
                 model,
+                dtype,
                 ask: Box::new(ask),
                 format: super::Format::default(),
             },

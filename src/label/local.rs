@@ -12,7 +12,8 @@ use super::{
 use crate::batch::Tree;
 use crate::error::{Error, Result};
 use crate::generate::{Sample, SamplingConfig, generate_seeded};
-use crate::model::{self, CausalLm, Transformer};
+use crate::model::{CausalLm, Loader, Transformer};
+use crate::precision::Precision;
 use crate::record::{Conversation, Message, Method};
 use crate::tokenizer::Tokenizer;
 
@@ -59,7 +60,7 @@ impl LocalLabeler<Transformer> {
     /// asked by default.
     ///
     /// # Errors
-    /// As [`model::load`] and [`Tokenizer::load`].
+    /// As [`model::load`](crate::model::load) and [`Tokenizer::load`].
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
         Self::over(LocalAnswerer::load(dir, device)?)
     }
@@ -79,15 +80,24 @@ impl LocalAnswerer<Transformer> {
     /// Loads the model of a Hugging Face folder; its name is the folder's.
     ///
     /// # Errors
-    /// As [`model::load`] and [`Tokenizer::load`].
+    /// As [`model::load`](crate::model::load) and [`Tokenizer::load`].
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        Self::load_in(dir, device, Precision::F32)
+    }
+
+    /// [`load`](Self::load) in another format than 32 bits.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and when the device does not compute in it.
+    pub fn load_in(dir: &Path, device: &Device, precision: Precision) -> Result<Self> {
         let name = dir
             .file_name()
             .unwrap_or(dir.as_os_str())
             .to_string_lossy()
             .into_owned();
         let tokenizer = Tokenizer::load(dir)?;
-        Ok(Self::new(name, model::load(dir, device)?, tokenizer))
+        let mut loader = Loader::new(device).in_precision(precision)?;
+        Ok(Self::new(name, loader.load(dir)?, tokenizer))
     }
 }
 

@@ -265,8 +265,8 @@ pub(super) fn save(
         };
         let (rank, a, b) = pack(&map, &factors);
         let [name_a, name_b] = names(&map);
-        tensors.push((name_a, vec![rank, map.parts[0].1[0]], a));
-        tensors.push((name_b, map.second_factor(rank).shape(), b));
+        tensors.push((name_a, TensorData::new(a, [rank, map.parts[0].1[0]])));
+        tensors.push((name_b, TensorData::new(b, map.second_factor(rank).shape())));
         let module = map.module().to_string();
         let scale = adapters.scales.get(&map.parts[0].0).copied();
         let alpha = scale.unwrap_or(lora.scale(rank)) * lora.divisor(rank);
@@ -284,11 +284,12 @@ pub(super) fn save(
     if let Some(score) = numbers.remove(SCORE) {
         config.task_type = Some("SEQ_CLS".into());
         config.modules_to_save = Some(vec!["score".into()]);
-        tensors.push((HEAD.into(), vec![1, score.len()], score));
+        let shape = [1, score.len()];
+        tensors.push((HEAD.into(), TensorData::new(score, shape)));
     }
     let path = dir.join(CONFIG);
     let text =
         serde_json::to_string_pretty(&config).map_err(|e| Error::file(&path, e.to_string()))?;
     std::fs::write(&path, text + "\n").map_err(Error::io("write", &path))?;
-    weights::write(&dir.join(WEIGHTS), tensors)
+    weights::write(&dir.join(WEIGHTS), &tensors)
 }

@@ -1,6 +1,7 @@
 //! What a transformer remembers between two steps of generation.
 
 use burn::prelude::*;
+use burn::tensor::DType;
 
 use super::DecodeCache;
 use super::architecture::Architecture;
@@ -26,13 +27,13 @@ impl KvCache {
         architecture: &Architecture,
         batch: usize,
         capacity: usize,
-        device: &Device,
+        (device, dtype): (&Device, DType),
     ) -> Self {
         let attention = &architecture.attention;
         let shape = [batch, attention.kv_heads, capacity, attention.head_dim];
         let layer = || LayerCache {
-            keys: Tensor::zeros(shape, device),
-            values: Tensor::zeros(shape, device),
+            keys: Tensor::zeros(shape, (device, dtype)),
+            values: Tensor::zeros(shape, (device, dtype)),
         };
         let positions = || Tensor::zeros([batch, capacity], device);
         Self {

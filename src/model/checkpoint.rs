@@ -7,6 +7,7 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
+use burn::tensor::{DType, f16};
 use serde_json::{Value, json};
 
 use super::architecture::{Architecture, Head};
@@ -16,6 +17,7 @@ use super::names::{StoredTensor, is_harmless, stored_tensors, trunk};
 use super::weights::{self, WEIGHTS, Weights};
 use super::{ScalarHead, Transformer, adapter};
 use crate::error::{Error, Result};
+use crate::precision::Precision;
 
 /// What a model is.
 pub(super) const CONFIG: &str = "config.json";
@@ -23,19 +25,23 @@ pub(super) const CONFIG: &str = "config.json";
 pub(super) const SCORE: &str = "score.weight";
 
 /// Reads a language model from a folder that holds it whole.
-pub(super) fn read_model(dir: &Path, device: &Device) -> Result<Transformer> {
+pub(super) fn read_model(dir: &Path, device: &Device, precision: Precision) -> Result<Transformer> {
     let config = ModelConfig::read(&dir.join(CONFIG))?;
-    read_weights(config.init(device), &config.architecture, dir)
+    read_weights(config.init(device), &config.architecture, dir, precision)
 }
 
-/// Reads a `*ForSequenceClassification` folder with one label.
-pub(super) fn read_head(dir: &Path, device: &Device) -> Result<ScalarHead<Transformer>> {
+/// Reads a `*ForSequenceClassification` folder with one label, whose head stays in 32 bits.
+pub(super) fn read_head(
+    dir: &Path,
+    device: &Device,
+    precision: Precision,
+) -> Result<ScalarHead<Transformer>> {
     let mut config = ModelConfig::read(&dir.join(CONFIG))?;
     // A classifier has no vocabulary head, whatever the file says about tying it.
     config.architecture.head = Head::Tied;
     let mut model = ScalarHead::new(config.init(device));
     (model.mean, model.std) = config.reward_scale;
-    read_weights(model, &config.architecture, dir)
+    read_weights(model, &config.architecture, dir, precision)
 }
 
 /// Writes a language model as a Hugging Face folder, or its adapters as `peft` does when it has
@@ -52,7 +58,7 @@ pub fn save(model: &Transformer, dir: &Path) -> Result<()> {
         ("reward_mean", None),
         ("reward_std", None),
     ];
-    write_config(config, class, scale, dir)?;
+    write_config((config, model.precision()), class, scale, dir)?;
     write_weights(model, config, dir)
 }
 
@@ -69,14 +75,14 @@ pub fn save_head(model: &ScalarHead<Transformer>, dir: &Path) -> Result<()> {
         ("reward_mean", Some(json!(model.mean))),
         ("reward_std", Some(json!(model.std))),
     ];
-    write_config(config, class, scale, dir)?;
+    write_config((config, model.backbone.precision()), class, scale, dir)?;
     write_weights(model, config, dir)
 }
 
 /// The `config.json` that the model came with, with what has changed: the class, the fields listed
-/// (`None` removes one), and that the weights are of 32 bits.
+/// (`None` removes one), and the format of the weights.
 fn write_config(
-    config: &ModelConfig,
+    (config, precision): (&ModelConfig, Precision),
     class: String,
     fields: [(&str, Option<Value>); 3],
     dir: &Path,
@@ -89,9 +95,12 @@ fn write_config(
             json.remove(name);
             json.extend(value.map(|value| (name.to_string(), value)));
         }
-        for name in ["dtype", "torch_dtype"] {
-            if json.contains_key(name) {
-                json.insert(name.into(), json!("float32"));
+        let named = ["dtype", "torch_dtype"].map(|name| (name, json.contains_key(name)));
+        // Without a name the weights are of 32 bits.
+        let silent = named.iter().all(|(_, given)| !given) && precision != Precision::F32;
+        for (name, given) in named {
+            if given || (silent && name == "dtype") {
+                json.insert(name.into(), json!(precision.torch_name()));
             }
         }
     }
@@ -103,39 +112,44 @@ fn write_config(
 fn write_weights<M: Module>(model: &M, config: &ModelConfig, dir: &Path) -> Result<()> {
     let slots = slots(model);
     if let Some(adapters) = &config.adapters {
-        let numbers = numbers(model, |path| path.contains(".lora.") || path == SCORE)?;
+        let picked = handles(model, |path| path.contains(".lora.") || path == SCORE);
+        let read = |(path, tensor): (String, Tensor<1>)| Ok((path, tensor.try_into_vec_as()?));
+        let numbers = picked.into_iter().map(read).collect::<Result<_>>()?;
         return adapter::save(&config.architecture, adapters, &slots, numbers, dir);
     }
-    let mut numbers = numbers(model, |_| true)?;
+    let mut handles = handles(model, |_| true);
     let mut tensors = Vec::new();
     for stored in stored_tensors(&config.architecture, &slots) {
-        let parts = stored.parts.iter();
-        let parts = parts.filter_map(|(path, _)| numbers.remove(path));
-        let packed = stored.pack(parts.collect());
-        tensors.push((stored.name.clone(), stored.shape(), packed));
+        let (mut parts, mut dtype) = (Vec::new(), DType::F32);
+        for (path, _) in &stored.parts {
+            if let Some(tensor) = handles.remove(path) {
+                dtype = tensor.dtype();
+                parts.push(tensor.try_into_vec_as::<f32>()?);
+            }
+        }
+        let data = TensorData::new(stored.pack(parts), stored.shape()).convert_dtype(dtype);
+        tensors.push((stored.name.clone(), data));
     }
-    weights::write(&dir.join(WEIGHTS), tensors)
+    weights::write(&dir.join(WEIGHTS), &tensors)
 }
 
-/// The parameters picked by their paths, on the host.
-fn numbers<M: Module>(
-    model: &M,
-    picked: impl Fn(&str) -> bool,
-) -> Result<BTreeMap<String, Vec<f32>>> {
-    let mut read = Read {
+/// The parameters picked by their paths, flattened.
+fn handles<M: Module>(model: &M, picked: impl Fn(&str) -> bool) -> BTreeMap<String, Tensor<1>> {
+    let mut read = Handles {
         path: Vec::new(),
         picked,
-        numbers: BTreeMap::new(),
-        fault: None,
+        found: BTreeMap::new(),
     };
     model.visit(&mut read);
-    match read.fault {
-        Some(fault) => Err(fault),
-        None => Ok(read.numbers),
-    }
+    read.found
 }
 
-fn read_weights<M: Module>(model: M, architecture: &Architecture, dir: &Path) -> Result<M> {
+fn read_weights<M: Module>(
+    model: M,
+    architecture: &Architecture,
+    dir: &Path,
+    precision: Precision,
+) -> Result<M> {
     let mut weights = Weights::open(dir)?;
     let mut stored = stored_tensors(architecture, &slots(&model));
     let trunk = trunk(architecture.family);
@@ -153,9 +167,19 @@ fn read_weights<M: Module>(model: M, architecture: &Architecture, dir: &Path) ->
     }
     let mut found = BTreeMap::new();
     for tensor in stored {
-        let numbers = tensor.unpack(weights.read(&tensor.name)?);
-        for ((path, shape), numbers) in tensor.parts.into_iter().zip(numbers) {
-            found.insert(path, TensorData::new(numbers, shape));
+        let numbers = weights.read(&tensor.name)?;
+        if precision == Precision::F16 && numbers.iter().any(|x| f16::from_f32(*x).is_infinite()) {
+            let message = format!("tensor `{}` leaves the range of f16", tensor.name);
+            return Err(Error::file(&weights.path, message));
+        }
+        // One tensor at a time is in 32 bits.
+        for ((path, shape), numbers) in tensor.parts.iter().zip(tensor.unpack(numbers)) {
+            let dtype = match path.as_str() {
+                SCORE => DType::F32,
+                _ => precision.dtype(),
+            };
+            let data = TensorData::new(numbers, shape.clone()).convert_dtype(dtype);
+            found.insert(path.clone(), data);
         }
     }
     let path = Vec::new();
@@ -218,25 +242,19 @@ impl ModuleVisitor for Shapes {
     }
 }
 
-/// Brings a model's parameters to the host.
-struct Read<F> {
+/// Takes hold of a model's parameters.
+struct Handles<F> {
     path: Vec<String>,
     picked: F,
-    numbers: BTreeMap<String, Vec<f32>>,
-    fault: Option<Error>,
+    found: BTreeMap<String, Tensor<1>>,
 }
 
-impl<F: Fn(&str) -> bool> ModuleVisitor for Read<F> {
+impl<F: Fn(&str) -> bool> ModuleVisitor for Handles<F> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let path = join(&self.path);
-        if !(self.picked)(&path) {
-            return;
-        }
-        match dense(param.val()).try_into_vec_as::<f32>() {
-            Ok(numbers) => {
-                self.numbers.insert(path, numbers);
-            }
-            Err(fault) => self.fault = Some(fault.into()),
+        if (self.picked)(&path) {
+            let n = param.lazy_shape().num_elements();
+            self.found.insert(path, dense(param.val()).reshape([n]));
         }
     }
 
@@ -260,8 +278,8 @@ impl ModuleMapper for Fill {
         let Some(data) = self.found.remove(&join(&self.path)) else {
             return param;
         };
-        let (id, device) = (param.id, param.lazy_device());
-        param.transform_for_load(Tensor::from_data(data, &device), id)
+        let (id, device, dtype) = (param.id, param.lazy_device(), data.dtype());
+        param.transform_for_load(Tensor::from_data(data, (&device, dtype)), id)
     }
 
     fn enter_module(&mut self, name: &str, _container: &str) {

@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
+use burn::tensor::DType;
 
 use super::{Activations, CausalLm, Forward, Input, device_of};
 
@@ -11,7 +12,7 @@ use super::{Activations, CausalLm, Forward, Input, device_of};
 /// label.
 ///
 /// The map starts at zero, so that a fresh reward is 0 for every text and a fresh value function
-/// predicts 0.
+/// predicts 0. It and its numbers are in 32 bits whatever the backbone computes in.
 #[derive(Module, Debug)]
 pub struct ScalarHead<M: Module> {
     /// The language model; its own head is unused.
@@ -80,6 +81,8 @@ impl<M: CausalLm> ScalarHead<M> {
     fn score(&self, hidden: Tensor<3>, rows: Tensor<1, Int>) -> Tensor<1> {
         let [batch, seq, width] = hidden.dims();
         let hidden = hidden.reshape([batch * seq, width]).select(0, rows);
-        self.score.forward(hidden).squeeze_dim::<1>(1)
+        self.score
+            .forward(hidden.cast(DType::F32))
+            .squeeze_dim::<1>(1)
     }
 }

@@ -13,6 +13,7 @@ use super::architecture::{
 use super::attention::attend;
 use super::cache::LayerCache;
 use super::rotary::Rotary;
+use crate::precision::in_f32;
 
 /// One of the norms of [`NormKind`].
 #[derive(Module, Debug)]
@@ -43,22 +44,21 @@ impl Norm {
 
     /// Normalises the last axis.
     pub(super) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        match self.kind {
-            NormKind::Rms => rms_norm(x, self.weight.val(), self.epsilon),
-            NormKind::RmsOffset => rms_norm(x, self.weight.val() + 1.0, self.epsilon),
+        let weight = self.weight.val().cast(DType::F32);
+        in_f32(x, |x| match self.kind {
+            NormKind::Rms => rms_norm(x, weight, self.epsilon),
+            NormKind::RmsOffset => rms_norm(x, weight + 1.0, self.epsilon),
             NormKind::Layer => {
-                let bias = self.bias.as_ref().map(Param::val);
-                layer_norm(x, self.weight.val(), bias, self.epsilon)
+                let bias = self.bias.as_ref().map(|bias| bias.val().cast(DType::F32));
+                layer_norm(x, weight, bias, self.epsilon)
             }
-        }
+        })
     }
 }
 
-/// The mean square is that of 32-bit numbers, whatever the model computes in.
 fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, epsilon: f64) -> Tensor<D> {
-    let dtype = x.dtype();
-    let rms = (x.clone().cast(DType::F32).square().mean_dim(D - 1) + epsilon).sqrt();
-    (x / rms.cast(dtype)) * weight.unsqueeze()
+    let rms = (x.clone().square().mean_dim(D - 1) + epsilon).sqrt();
+    (x / rms) * weight.unsqueeze()
 }
 
 /// Causal self-attention with grouped key/value heads.
@@ -184,12 +184,12 @@ impl FeedForward {
     }
 
     fn activate(&self, x: Tensor<3>) -> Tensor<3> {
-        match self.activation {
+        in_f32(x, |x| match self.activation {
             Activation::Silu => silu(x),
             Activation::Gelu => gelu(x),
             Activation::GeluTanh => gelu_tanh(x),
             Activation::Relu => relu(x),
-        }
+        })
     }
 }
 
@@ -250,16 +250,18 @@ impl Block {
 /// `x W + b`, and `scale (x A) B` where an adapter is on the weight.
 ///
 /// burn's own forward would add `scale A B` to the weight first: a matrix of the weight's size for
-/// every pass, and another for its gradient.
+/// every pass, and another for its gradient. The adapter's part is in the format of its factors,
+/// 32 bits, until it has been added.
 fn project(map: &Linear, x: Tensor<3>) -> Tensor<3> {
+    let dtype = x.dtype();
+    let bias = map.bias.as_ref().map(Param::val);
+    let weight = dense(map.weight.base()).cast(dtype);
     let Some(adapter) = map.weight.adapter() else {
-        let bias = map.bias.as_ref().map(Param::val);
-        return linear(x, dense(map.weight.val()), bias);
+        return linear(x, weight, bias);
     };
     let (a, b) = (adapter.a.val(), adapter.b.val());
-    let delta = linear(linear(x.clone(), a, None), b, None) * adapter.scale;
-    let bias = map.bias.as_ref().map(Param::val);
-    linear(x, dense(map.weight.base()), bias) + delta
+    let delta = linear(linear(x.clone().cast(a.dtype()), a, None), b, None) * adapter.scale;
+    (linear(x, weight, bias).cast(delta.dtype()) + delta).cast(dtype)
 }
 
 /// A weight that may be packed, as floats.

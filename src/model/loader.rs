@@ -11,9 +11,10 @@ use super::config::ModelConfig;
 use super::{LoraConfig, ScalarHead, Transformer};
 use crate::error::{Error, Result};
 use crate::hub::{self, Wanted};
+use crate::precision::Precision;
 
-/// Loads a language model from a Hugging Face folder, or from one with an adapter on another;
-/// either may also be a name on the Hub ([`hub::resolve`]).
+/// Loads a language model in 32 bits from a Hugging Face folder, or from one with an adapter on
+/// another; either may also be a name on the Hub ([`hub::resolve`]).
 ///
 /// # Errors
 /// The folder or a file is missing, the family or an option is not implemented, or the tensors do
@@ -35,6 +36,7 @@ pub fn load_head(dir: &Path, device: &Device) -> Result<ScalarHead<Transformer>>
 /// trains these. The bases stay in memory as long as the loader does.
 pub struct Loader {
     device: Device,
+    precision: Precision,
     /// Says how bases are packed.
     lora: Option<LoraConfig>,
     bases: BTreeMap<PathBuf, Transformer>,
@@ -45,9 +47,20 @@ impl Loader {
     pub fn new(device: &Device) -> Self {
         Self {
             device: device.clone(),
+            precision: Precision::F32,
             lora: None,
             bases: BTreeMap::new(),
         }
+    }
+
+    /// Reads weights in another format than 32 bits; adapters and scalar heads stay in those.
+    ///
+    /// # Errors
+    /// The device does not compute in it.
+    pub fn in_precision(mut self, precision: Precision) -> Result<Self> {
+        precision.check(&self.device)?;
+        self.precision = precision;
+        Ok(self)
     }
 
     /// Packs the bases as `lora` says.
@@ -64,7 +77,7 @@ impl Loader {
     pub fn load(&mut self, dir: &Path) -> Result<Transformer> {
         let dir = &hub::resolve(dir, Wanted::Everything)?;
         if !is_adapter(dir) {
-            return read_model(dir, &self.device);
+            return read_model(dir, &self.device, self.precision);
         }
         let base_dir = base_of(dir)?;
         let (model, _) = attach(self.base(&base_dir)?, &base_dir, dir)?;
@@ -78,7 +91,7 @@ impl Loader {
     pub fn load_head(&mut self, dir: &Path) -> Result<ScalarHead<Transformer>> {
         let dir = &hub::resolve(dir, Wanted::Everything)?;
         if !is_adapter(dir) {
-            return read_head(dir, &self.device);
+            return read_head(dir, &self.device, self.precision);
         }
         let base_dir = base_of(dir)?;
         let (backbone, score) = attach(self.base(&base_dir)?, &base_dir, dir)?;
@@ -103,9 +116,9 @@ impl Loader {
         }
         let config = ModelConfig::read(&dir.join(CONFIG))?;
         let base = if config.is_classifier() {
-            read_head(dir, &self.device)?.backbone
+            read_head(dir, &self.device, self.precision)?.backbone
         } else {
-            read_model(dir, &self.device)?
+            read_model(dir, &self.device, self.precision)?
         };
         let base = match &self.lora {
             Some(lora) => lora.pack(base)?,

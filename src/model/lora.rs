@@ -14,8 +14,8 @@ use burn::module::{
     Lora, Module, ModuleMapper, ModuleVisitor, Param, ParamGroup, QLora, Quantizer,
 };
 use burn::prelude::*;
-use burn::tensor::DType;
 use burn::tensor::quantization::{Calibration, QuantScheme, QuantValue, ScaleDtype};
+use burn::tensor::{DType, FloatDType};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
@@ -156,6 +156,7 @@ impl LoraConfig {
         let scale = self.scale(self.lora_r);
         // burn divides by the rank what it calls alpha.
         let lora = Lora::new(self.lora_r, scale * self.lora_r as f64)
+            .set_dtype(FloatDType::F32)
             .set_param_group(ParamGroup::from_paths(paths.clone()));
         let mut model = match self.quantizer(&maps)? {
             Some(quantizer) if !is_packed(&model) => model.apply_qlora(QLora::new(lora, quantizer)),
@@ -301,8 +302,8 @@ impl ModuleMapper for Draw<'_> {
             let bound = 1.0 / (a.shape()[0] as f32).sqrt();
             let draw = |_| self.rng.random_range(-bound..bound);
             let values: Vec<f32> = (0..a.shape().num_elements()).map(draw).collect();
-            let data = TensorData::new(values, a.shape()).convert_dtype(a.dtype());
-            Tensor::from_data(data, &a.device()).set_require_grad(a.is_require_grad())
+            let data = TensorData::new(values, a.shape());
+            Tensor::from_data(data, (&a.device(), DType::F32)).set_require_grad(a.is_require_grad())
         })
     }
 }
@@ -311,7 +312,24 @@ impl ModuleMapper for Draw<'_> {
 /// that never had any. What it shared with other models it shares no longer.
 #[must_use]
 pub fn merge(model: Transformer) -> Transformer {
-    let mut model = model.materialize();
+    let dtype = model.precision().dtype();
+    let mut model = model.materialize().map(&mut Cast(dtype));
     model.set_adapters(None);
     model
+}
+
+/// Puts every parameter into one format.
+struct Cast(DType);
+
+impl ModuleMapper for Cast {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let is_dense = param.is_initialized() && param.base().dtype().is_float();
+        if !is_dense || param.base().dtype() == self.0 {
+            return param;
+        }
+        param.map(|x| {
+            let trained = x.is_require_grad();
+            x.detach().cast(self.0).detach().set_require_grad(trained)
+        })
+    }
 }

@@ -92,7 +92,8 @@ pub trait CausalLm: Module + ModuleDisplay + 'static {
     /// Final hidden states `[batch, seq, hidden]`. With a cache, `input` holds the tokens after
     /// those already in it.
     fn hidden(&self, input: Input, cache: Option<&mut Self::Cache>) -> Tensor<3>;
-    /// Logits of hidden states, `[rows, hidden]` to `[rows, vocab]`.
+    /// Logits of hidden states, `[rows, hidden]` to `[rows, vocab]`, in 32 bits whatever the model
+    /// computes in.
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2>;
 
     /// Number of parts that [`CausalLm::hidden`] without a cache goes through one after the other,

@@ -5,6 +5,8 @@ use std::f64::consts::TAU;
 use burn::prelude::*;
 use serde::Deserialize;
 
+use crate::precision::in_f32;
+
 /// Angles per position of the rotary components.
 ///
 /// Su et al. 2021, arXiv:2104.09864, in the half-split form of Hugging Face checkpoints: of the
@@ -184,6 +186,10 @@ impl Rotary {
 
     /// Turns queries or keys, `[batch, heads, seq, head_dim]`.
     pub(super) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
+        in_f32(x, |x| self.turn(x))
+    }
+
+    fn turn(&self, x: Tensor<4>) -> Tensor<4> {
         let (n, head_dim) = (self.cos.dims()[3], x.dims()[3]);
         let first = x.clone().slice(s![.., .., .., 0..n]);
         let second = x.clone().slice(s![.., .., .., n..2 * n]);

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
 use burn::prelude::*;
+use burn::tensor::DType;
 
 use super::architecture::{Head, Positions, Reach};
 use super::cache::KvCache;
@@ -11,6 +12,7 @@ use super::layers::{Block, Context, Norm};
 use super::lora::Adapters;
 use super::rotary::Rotary;
 use super::{CausalLm, Input};
+use crate::precision::Precision;
 
 /// A decoder-only transformer; weights only, no state. Dropout is never applied, whatever a
 /// checkpoint's `config.json` says of it.
@@ -74,6 +76,11 @@ impl Transformer {
     /// What the model was made from.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// The format of weights and activations; adapters are in 32 bits whatever it is.
+    pub fn precision(&self) -> Precision {
+        Precision::of(self.embed_tokens.weight.val().dtype())
     }
 
     pub(super) fn set_adapters(&mut self, adapters: Option<Adapters>) {
@@ -177,7 +184,8 @@ impl CausalLm for Transformer {
 
     fn cache(&self, batch: usize, capacity: usize) -> KvCache {
         let device = super::device_of(self).inner();
-        KvCache::new(&self.config.architecture, batch, capacity, &device)
+        let format = (&device, self.precision().dtype());
+        KvCache::new(&self.config.architecture, batch, capacity, format)
     }
 
     fn hidden(&self, input: Input, mut cache: Option<&mut KvCache>) -> Tensor<3> {
@@ -221,6 +229,7 @@ impl CausalLm for Transformer {
             Some(head) => head.forward(hidden),
             None => hidden.matmul(self.embed_tokens.weight.val().transpose()),
         };
+        let logits = logits.cast(DType::F32);
         match self.config.architecture.logit_soft_cap {
             Some(cap) => (logits / cap).tanh() * cap,
             None => logits,

@@ -1,6 +1,6 @@
 //! The weights of a folder: `model.safetensors`, or the files that `model.safetensors.index.json`
 //! lists; where there are neither, `pytorch_model.bin` or those of its index. Tensors are read one
-//! at a time, as 32-bit floats.
+//! at a time, as 32-bit floats, and written in the format that each is in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -263,16 +263,18 @@ fn read(file: &mut File, bytes: &mut [u8], path: &Path) -> Result<()> {
     })
 }
 
-/// Writes a file of 32-bit floats: name, shape and numbers of each tensor.
+/// Writes a file of floats of 16 or 32 bits: name and numbers of each tensor.
 ///
 /// # Errors
 /// The file system refuses.
-pub(super) fn write(path: &Path, tensors: Vec<(String, Vec<usize>, Vec<f32>)>) -> Result<()> {
-    let tensors: Vec<(String, TensorData)> = (tensors.into_iter())
-        .map(|(name, shape, numbers)| (name, TensorData::new(numbers, shape)))
-        .collect();
+pub(super) fn write(path: &Path, tensors: &[(String, TensorData)]) -> Result<()> {
     let views = tensors.iter().map(|(name, data)| {
-        TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes()).map(|view| (name, view))
+        let dtype = match data.dtype() {
+            DType::BF16 => Dtype::BF16,
+            DType::F16 => Dtype::F16,
+            _ => Dtype::F32,
+        };
+        TensorView::new(dtype, data.shape().to_vec(), data.as_bytes()).map(|view| (name, view))
     });
     let views: std::result::Result<Vec<_>, _> = views.collect();
     let views = views.map_err(|e| Error::file(path, e.to_string()))?;

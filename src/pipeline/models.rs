@@ -20,12 +20,15 @@ pub(super) struct Models {
 }
 
 impl Models {
-    pub(super) fn new(device: &Device, config: &Config) -> Self {
-        Self {
-            loader: Loader::new(device).packed(config.policy.lora.as_ref()),
+    /// # Errors
+    /// The device does not compute in the policy's number format.
+    pub(super) fn new(device: &Device, config: &Config) -> Result<Self> {
+        let loader = Loader::new(device).in_precision(config.policy.dtype)?;
+        Ok(Self {
+            loader: loader.packed(config.policy.lora.as_ref()),
             policy: config.policy.clone(),
             seed: config.seed,
-        }
+        })
     }
 
     /// A model as it is, with its tokenizer.

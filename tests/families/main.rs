@@ -3,7 +3,7 @@
 //!
 //! `numbers` holds what a model computes against them, `gradients` what it learns from,
 //! `classifiers` the scores of reward models, `files` and `pickles` what is read and written,
-//! `configs` what a published `config.json` means.
+//! `configs` what a published `config.json` means, `precision` what 16 bits change.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,6 +18,7 @@ mod gradients;
 mod numbers;
 #[cfg(feature = "pytorch")]
 mod pickles;
+mod precision;
 
 use std::fs;
 use std::path::{Path, PathBuf};

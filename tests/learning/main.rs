@@ -133,6 +133,7 @@ fn policy_config(dir: &Path) -> PolicyConfig {
     PolicyConfig {
         model: dir.into(),
         prompt_template: "{prompt}".into(),
+        dtype: Default::default(),
         lora: None,
         chat_template_kwargs: Default::default(),
     }

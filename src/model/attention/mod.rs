@@ -2,7 +2,8 @@
 //!
 //! On the CPU backend `flex` it is one operation with its own backward pass (`fused`, `kernel`);
 //! elsewhere it is burn's kernel, or under gradients a few operations of burn's. Scores with a soft
-//! cap always take those few operations.
+//! cap always take those few operations, and so do models in 16 bits, whose softmax is in 32; on
+//! `flex`, which multiplies in 32 bits anyway, all of their attention is.
 
 #[cfg(feature = "flex")]
 mod fused;
@@ -14,6 +15,7 @@ mod lanes;
 mod visible;
 
 use burn::prelude::*;
+use burn::tensor::DType;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 
@@ -36,13 +38,19 @@ pub(super) fn attend(
     soft_cap: Option<f32>,
 ) -> Tensor<4> {
     let [_, heads, queries, _] = query.dims();
+    let dtype = query.dtype();
+    #[cfg(feature = "flex")]
+    if dtype != DType::F32 && is_flex(&query) {
+        let [query, key, value] = [query, key, value].map(|x| x.cast(DType::F32));
+        return attend(query, key, value, hidden_keys, soft_cap).cast(dtype);
+    }
     // For a single query there is nothing to skip, and burn's kernel needs no transposed keys.
     #[cfg(feature = "flex")]
-    if queries > 1 && soft_cap.is_none() && is_flex_f32(&query) {
+    if queries > 1 && soft_cap.is_none() && is_flex(&query) {
         return fused::attend(query, key, value, hidden_keys);
     }
     let (key, value) = (repeat_kv(key, heads), repeat_kv(value, heads));
-    if query.is_tracked() || soft_cap.is_some() {
+    if query.is_tracked() || soft_cap.is_some() || dtype != DType::F32 {
         return composed(query, key, value, hidden_keys, soft_cap);
     }
     let options = AttentionModuleOptions {
@@ -53,11 +61,10 @@ pub(super) fn attend(
 }
 
 #[cfg(feature = "flex")]
-fn is_flex_f32(tensor: &Tensor<4>) -> bool {
+fn is_flex(tensor: &Tensor<4>) -> bool {
     use burn::backend::DispatchDevice;
     let device = tensor.device().inner();
     matches!(device.as_dispatch(), DispatchDevice::Flex(_))
-        && tensor.dtype() == burn::tensor::DType::F32
 }
 
 /// Attention in operations that burn differentiates, for equal head counts.
@@ -77,7 +84,7 @@ fn composed(
     let keys = key.dims()[2];
     let bias = attention_bias(queries, keys, hidden_keys, &query.device().inner());
     let query = query / (head_dim as f32).sqrt();
-    let scores = query.matmul(key.swap_dims(2, 3));
+    let scores = query.matmul(key.swap_dims(2, 3)).cast(DType::F32);
     let scores = match soft_cap {
         Some(cap) => (scores / cap).tanh() * cap,
         None => scores,
@@ -86,7 +93,9 @@ fn composed(
     let shift = scores.clone().detach().max_dim(3);
     let weights = (scores - shift).exp();
     let total = weights.clone().sum_dim(3);
-    weights.matmul(value) / total
+    let dtype = value.dtype();
+    let mixed = weights.cast(dtype).matmul(value).cast(DType::F32);
+    (mixed / total).cast(dtype)
 }
 
 /// 0 where a query may see a key and minus infinity where it may not, `[batch or 1, 1, queries,

@@ -20,7 +20,9 @@ use tracing_subscriber::EnvFilter;
 use crate::backend::Backend;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::model::Loader;
 use crate::pipeline::{self, Pipeline, Planned};
+use crate::precision::Precision;
 use crate::run::{Interrupt, RunDir};
 
 /// Exit code of an interrupted process: 128 and the number of SIGINT.
@@ -76,6 +78,9 @@ enum Verb {
         /// Backend that computes it.
         #[arg(long, value_enum, default_value_t)]
         backend: Backend,
+        /// Number format of the model that is written.
+        #[arg(long, value_enum, default_value_t)]
+        dtype: Precision,
     },
     /// Talk to a model, or answer the prompts of a file.
     Chat(chat::Chat),
@@ -177,7 +182,11 @@ pub fn run(cli: Cli) -> Result<()> {
             adapter,
             out,
             backend,
-        } => crate::merge::merge(&adapter, &out, &backend.device()?),
+            dtype,
+        } => {
+            let loader = Loader::new(&backend.device()?).in_precision(dtype)?;
+            crate::merge::merge(&adapter, &out, loader)
+        }
         Verb::Run { stage, dry_run } if dry_run => stage.plan(),
         Verb::Run { stage, .. } => stage.open()?.run_all(),
         Verb::Chat(chat) => chat.run(),

@@ -2,27 +2,24 @@
 
 use std::path::Path;
 
-use burn::prelude::*;
-
 use crate::error::{Error, Result};
 use crate::model::{self, Loader, is_adapter};
-use crate::pipeline::tokenizer_of;
+use crate::tokenizer::Tokenizer;
 
 /// Writes the adapter in `dir` and the model under it as one plain Hugging Face folder `out`, which
 /// must not exist: a language model, or a `*ForSequenceClassification` when the adapter has a
-/// scalar head.
+/// scalar head. It is in the number format of `loader`.
 ///
 /// # Errors
 /// `dir` holds no adapter, it cannot be loaded, or `out` is there already or cannot be written.
-pub fn merge(dir: &Path, out: &Path, device: &Device) -> Result<()> {
+pub fn merge(dir: &Path, out: &Path, mut loader: Loader) -> Result<()> {
     if !is_adapter(dir) {
         return Err(Error::file(
             dir,
             "holds no adapter_config.json, expected an adapter",
         ));
     }
-    let mut loader = Loader::new(device);
-    let tokenizer = tokenizer_of(dir)?;
+    let tokenizer = Tokenizer::load(dir)?;
     std::fs::create_dir(out).map_err(Error::io("create", out))?;
     if model::has_head(dir)? {
         let mut model = loader.load_head(dir)?;

@@ -13,7 +13,6 @@ use serde_json::json;
 
 use self::inputs::{DPO, EVAL, LABEL, REWARD, RL, SAMPLE, SFT};
 use self::models::Models;
-pub use self::models::tokenizer_of;
 pub use self::plan::{Planned, plan};
 use self::plan::{stages, table};
 use crate::config::{Config, LabelerConfig};

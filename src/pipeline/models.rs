@@ -33,12 +33,12 @@ impl Models {
 
     /// A model as it is, with its tokenizer.
     pub(super) fn load(&mut self, dir: &Path) -> Result<(Transformer, Tokenizer)> {
-        Ok((self.loader.load(dir)?, tokenizer_of(dir)?))
+        Ok((self.loader.load(dir)?, Tokenizer::load(dir)?))
     }
 
     /// A reward model, with its tokenizer.
     pub(super) fn load_head(&mut self, dir: &Path) -> Result<(ScalarHead<Transformer>, Tokenizer)> {
-        Ok((self.loader.load_head(dir)?, tokenizer_of(dir)?))
+        Ok((self.loader.load_head(dir)?, Tokenizer::load(dir)?))
     }
 
     /// A policy to be trained: fresh adapters where the run file has some and the folder has none.
@@ -58,7 +58,7 @@ impl Models {
             }
             None => self.loader.load(dir)?,
         };
-        Ok((model, tokenizer_of(dir)?))
+        Ok((model, Tokenizer::load(dir)?))
     }
 }
 
@@ -90,16 +90,4 @@ pub(super) fn save(
         model::save(model, dir)?;
         tokenizer.save(dir)
     })
-}
-
-/// The tokenizer of a model's folder, of the base model's where an adapter has none.
-///
-/// # Errors
-/// As [`Tokenizer::load`], and when the base model is not where the adapter says.
-pub fn tokenizer_of(dir: &Path) -> Result<Tokenizer> {
-    let own = ["tokenizer.json", "config.json"].map(|name| dir.join(name));
-    if model::is_adapter(dir) && !own.iter().all(|path| path.exists()) {
-        return Tokenizer::load(&model::base_of(dir)?);
-    }
-    Tokenizer::load(dir)
 }

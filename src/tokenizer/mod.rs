@@ -13,6 +13,7 @@ pub use template::{ChatTemplate, Ending};
 
 use crate::error::{Error, Result};
 use crate::hub::{self, Wanted};
+use crate::model::{base_of, is_adapter};
 
 /// A tokenizer, its special tokens and its chat template.
 #[derive(Debug, Clone)]
@@ -28,12 +29,16 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Reads `tokenizer.json`, the special tokens and the chat template beside it, and the
     /// end-of-text tokens from `generation_config.json`, else `config.json`, else the tokenizer's
-    /// own `eos_token`.
+    /// own `eos_token`. What the folder of an adapter lacks of these is that of its base.
     ///
     /// # Errors
-    /// A file is missing or malformed, or no end-of-text token is named.
+    /// A file is missing or malformed, no end-of-text token is named, or the base of an adapter is
+    /// not where this says.
     pub fn load(dir: &Path) -> Result<Self> {
         let dir = &hub::resolve(dir, Wanted::Description)?;
+        if is_adapter(dir) && !dir.join("tokenizer.json").exists() {
+            return Self::load(&base_of(dir)?);
+        }
         let path = dir.join("tokenizer.json");
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let mut inner: tokenizers::Tokenizer = text
@@ -46,6 +51,9 @@ impl Tokenizer {
             .map_err(|e| Error::file(&path, e.to_string()))?;
         let special = SpecialTokens::read(dir)?;
         let mut eos = special::eos_ids(dir)?;
+        if eos.is_empty() && is_adapter(dir) {
+            eos = special::eos_ids(&base_of(dir)?)?;
+        }
         if eos.is_empty() {
             let own = special.get("eos_token");
             eos.extend(own.and_then(|token| inner.token_to_id(token)));

@@ -1,9 +1,11 @@
 //! A whole run with adapters: what its stages write, and that each goes on from the one before.
 
 use rlaif::config::Config;
+use rlaif::label::LocalAnswerer;
 use rlaif::merge::merge;
-use rlaif::model;
+use rlaif::model::{self, Loader};
 use rlaif::pipeline::Pipeline;
+use rlaif::tokenizer::Tokenizer;
 use serde_json::Value;
 
 use super::*;
@@ -50,7 +52,7 @@ fn every_stage_trains_adapters_of_one_base() {
 
     let merged = |model: &str| {
         let out = dir.path().join(model.replace('/', "-"));
-        merge(&dir.path().join(model), &out, &Device::flex()).unwrap();
+        merge(&dir.path().join(model), &out, Loader::new(&Device::flex())).unwrap();
         assert!(out.join("tokenizer.json").exists() && !out.join("adapter_config.json").exists());
         out
     };
@@ -60,13 +62,31 @@ fn every_stage_trains_adapters_of_one_base() {
         .map(|path| model::load_head(&path, &Device::flex()).unwrap());
     assert_eq!((whole.mean, whole.std), (adapter.mean, adapter.std));
     assert!(whole.std != 1.0);
+    check_tokenizer(&dir.path().join("policy/model"));
+}
+
+/// An adapter as `peft` leaves it has neither tokenizer nor `config.json`: both are its base's.
+fn check_tokenizer(adapter: &Path) {
+    let read = |dir: &Path| {
+        let tokenizer = Tokenizer::load(dir).unwrap();
+        let ids = tokenizer.encode_completion("my dog ate it").unwrap();
+        (ids, tokenizer.eos().to_vec())
+    };
+    let expected = read(Path::new("models/labeler-xs"));
+    for name in ["config.json", "generation_config.json", "tokenizer.json"] {
+        fs::remove_file(adapter.join(name)).ok();
+        assert_eq!(read(adapter), expected, "{name}");
+    }
+    LocalAnswerer::load(adapter, &Device::flex()).unwrap();
 }
 
 #[test]
 fn merging_wants_an_adapter_and_a_new_folder() {
     let dir = tempfile::tempdir().unwrap();
     let check = |from: &Path, out: &Path, end: &str| {
-        let error = merge(from, out, &Device::flex()).unwrap_err().to_string();
+        let error = merge(from, out, Loader::new(&Device::flex()))
+            .unwrap_err()
+            .to_string();
         assert!(error.ends_with(end), "{error}");
     };
     let out = dir.path().join("out");

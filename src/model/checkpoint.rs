@@ -14,7 +14,8 @@ use super::architecture::{Architecture, Head};
 use super::config::ModelConfig;
 use super::layers::dense;
 use super::names::{StoredTensor, is_harmless, stored_tensors, trunk};
-use super::weights::{self, WEIGHTS, Weights};
+use super::shards::{self, MAX_SHARD_SIZE};
+use super::weights::{self, Weights};
 use super::{ScalarHead, Transformer, adapter};
 use crate::error::{Error, Result};
 use crate::precision::Precision;
@@ -45,12 +46,19 @@ pub(super) fn read_head(
 }
 
 /// Writes a language model as a Hugging Face folder, or its adapters as `peft` does when it has
-/// any;
-/// `dir` exists.
+/// any; `dir` exists. Weights of more than [`MAX_SHARD_SIZE`] bytes go into several files.
 ///
 /// # Errors
 /// The device or the file system fails.
 pub fn save(model: &Transformer, dir: &Path) -> Result<()> {
+    save_in_shards(model, dir, MAX_SHARD_SIZE)
+}
+
+/// [`save`] with files of at most `max_shard_size` bytes of weights, or of one tensor.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_in_shards(model: &Transformer, dir: &Path, max_shard_size: u64) -> Result<()> {
     let config = model.config();
     let class = config.architecture.family.causal_lm();
     let scale = [
@@ -59,7 +67,7 @@ pub fn save(model: &Transformer, dir: &Path) -> Result<()> {
         ("reward_std", None),
     ];
     write_config((config, model.precision()), class, scale, dir)?;
-    write_weights(model, config, dir)
+    write_weights(model, config, dir, max_shard_size)
 }
 
 /// Writes a model with a scalar head as `*ForSequenceClassification`, or its adapters with the head
@@ -76,7 +84,7 @@ pub fn save_head(model: &ScalarHead<Transformer>, dir: &Path) -> Result<()> {
         ("reward_std", Some(json!(model.std))),
     ];
     write_config((config, model.backbone.precision()), class, scale, dir)?;
-    write_weights(model, config, dir)
+    write_weights(model, config, dir, MAX_SHARD_SIZE)
 }
 
 /// The `config.json` that the model came with, with what has changed: the class, the fields listed
@@ -109,7 +117,12 @@ fn write_config(
     std::fs::write(&path, text + "\n").map_err(Error::io("write", &path))
 }
 
-fn write_weights<M: Module>(model: &M, config: &ModelConfig, dir: &Path) -> Result<()> {
+fn write_weights<M: Module>(
+    model: &M,
+    config: &ModelConfig,
+    dir: &Path,
+    max_shard_size: u64,
+) -> Result<()> {
     let slots = slots(model);
     if let Some(adapters) = &config.adapters {
         let picked = handles(model, |path| path.contains(".lora.") || path == SCORE);
@@ -118,19 +131,43 @@ fn write_weights<M: Module>(model: &M, config: &ModelConfig, dir: &Path) -> Resu
         return adapter::save(&config.architecture, adapters, &slots, numbers, dir);
     }
     let mut handles = handles(model, |_| true);
-    let mut tensors = Vec::new();
-    for stored in stored_tensors(&config.architecture, &slots) {
-        let (mut parts, mut dtype) = (Vec::new(), DType::F32);
-        for (path, _) in &stored.parts {
-            if let Some(tensor) = handles.remove(path) {
-                dtype = tensor.dtype();
-                parts.push(tensor.try_into_vec_as::<f32>()?);
-            }
+    let stored = stored_tensors(&config.architecture, &slots);
+    let numbers = |tensor: &StoredTensor| tensor.shape().iter().product::<usize>() as u64;
+    let size = |tensor: &StoredTensor| {
+        let first = handles.get(&tensor.parts[0].0);
+        first.map_or(0, |first| {
+            numbers(tensor) * Precision::of(first.dtype()).bytes()
+        })
+    };
+    let sizes: Vec<u64> = stored.iter().map(size).collect();
+    let runs = shards::cut(&sizes, max_shard_size);
+    let mut weight_map = BTreeMap::new();
+    for (i, run) in runs.iter().enumerate() {
+        let file = shards::file_name(i, runs.len());
+        let mut tensors = Vec::new();
+        for tensor in &stored[run.clone()] {
+            weight_map.insert(tensor.name.clone(), file.clone());
+            tensors.push((tensor.name.clone(), packed(tensor, &mut handles)?));
         }
-        let data = TensorData::new(stored.pack(parts), stored.shape()).convert_dtype(dtype);
-        tensors.push((stored.name.clone(), data));
+        weights::write(&dir.join(file), &tensors)?;
     }
-    weights::write(&dir.join(WEIGHTS), &tensors)
+    if runs.len() > 1 {
+        let totals = (sizes.iter().sum(), stored.iter().map(numbers).sum());
+        shards::write_index(dir, &weight_map, totals)?;
+    }
+    Ok(())
+}
+
+/// A tensor as a file has it, in the format of the parameters that it is made of.
+fn packed(tensor: &StoredTensor, handles: &mut BTreeMap<String, Tensor<1>>) -> Result<TensorData> {
+    let (mut parts, mut dtype) = (Vec::new(), DType::F32);
+    for (path, _) in &tensor.parts {
+        if let Some(part) = handles.remove(path) {
+            dtype = part.dtype();
+            parts.push(part.try_into_vec_as::<f32>()?);
+        }
+    }
+    Ok(TensorData::new(tensor.pack(parts), tensor.shape()).convert_dtype(dtype))
 }
 
 /// The parameters picked by their paths, flattened.

@@ -24,6 +24,7 @@ mod loader;
 mod lora;
 mod names;
 mod rotary;
+mod shards;
 mod transformer;
 mod weights;
 
@@ -37,7 +38,7 @@ pub use architecture::{
 };
 pub use backward::{Activations, Forward};
 pub use cache::KvCache;
-pub use checkpoint::{save, save_head};
+pub use checkpoint::{save, save_head, save_in_shards};
 pub use config::ModelConfig;
 pub use family::Family;
 pub use head::ScalarHead;
@@ -46,6 +47,7 @@ pub use llama::LlamaConfig;
 pub use loader::{Loader, load, load_head};
 pub use lora::{Adapters, AllLinear, LoraConfig, TargetModules, merge};
 pub use rotary::Rope;
+pub use shards::MAX_SHARD_SIZE;
 pub use transformer::Transformer;
 
 /// What one forward pass reads.

@@ -17,7 +17,8 @@ use crate::error::{Error, Result};
 
 /// The file of a folder whose weights are in one.
 pub(super) const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// Which file of several each tensor is in.
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 const PICKLED: &str = "pytorch_model.bin";
 const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
 

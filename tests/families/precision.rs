@@ -139,6 +139,53 @@ fn a_folder_is_in_the_format_of_its_model() {
     }
 }
 
+/// 10 kB hold some of the tensors; the embedding, 8192 bytes in 32 bits, lies with others or alone.
+#[test]
+fn shards_hold_the_same_model() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let model = load_in(&folder("llama"), precision);
+        let [whole, cut] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        model::save(&model, whole.path()).unwrap();
+        model::save_in_shards(&model, cut.path(), 10_000).unwrap();
+        assert!(whole.path().join("model.safetensors").exists());
+        assert!(!cut.path().join("model.safetensors").exists());
+        let text = fs::read_to_string(cut.path().join("model.safetensors.index.json")).unwrap();
+        let index: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let names: BTreeMap<String, String> =
+            serde_json::from_value(index["weight_map"].clone()).unwrap();
+        let (mut bytes, mut numbers, mut files) = (0, 0, 0);
+        for entry in fs::read_dir(cut.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let file = path.file_name().unwrap().to_str().unwrap();
+            if !file.ends_with(".safetensors") {
+                continue;
+            }
+            let data = fs::read(&path).unwrap();
+            let tensors = safetensors::SafeTensors::deserialize(&data).unwrap();
+            let mut size = 0;
+            for (name, view) in tensors.tensors() {
+                assert_eq!(names[&name], file);
+                size += view.data().len();
+                numbers += view.shape().iter().product::<usize>();
+            }
+            assert!(size <= 10_000, "{file}: {size}");
+            bytes += size;
+            files += 1;
+        }
+        assert!(files > 1);
+        assert!(
+            names
+                .values()
+                .all(|name| name.ends_with(&format!("-of-{files:05}.safetensors")))
+        );
+        assert_eq!(index["metadata"]["total_size"], bytes);
+        assert_eq!(index["metadata"]["total_parameters"], numbers);
+        let prompt = &expected("llama").prompts[0];
+        let found = [whole, cut].map(|dir| logits(&load_in(dir.path(), precision), prompt));
+        assert_eq!(found[0].as_bytes(), found[1].as_bytes());
+    }
+}
+
 #[test]
 fn numbers_beyond_f16_are_refused() {
     let dir = tempfile::tempdir().unwrap();

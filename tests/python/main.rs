@@ -13,7 +13,8 @@ use burn::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
-use rlaif::model::{self, CausalLm, LoraConfig, ScalarHead, Transformer};
+use rlaif::model::{self, CausalLm, Loader, LoraConfig, ScalarHead, Transformer};
+use rlaif::precision::Precision;
 use rlaif::reward::raw_rewards;
 use serde_json::{Value, json};
 
@@ -213,6 +214,28 @@ fn models_of_every_family_open_in_transformers() {
         model::save(&model, &dir).unwrap();
         jobs.ask("lm", &dir, None);
         expected.push((name, logits(&model)));
+    }
+    jobs.check(&expected);
+}
+
+/// In files of at most 15 kB, in 32 bits and in 16; the logits are those of the stored weights.
+#[test]
+fn shards_and_bf16_open_in_transformers() {
+    let mut jobs = Jobs::new();
+    let mut expected = Vec::new();
+    for name in families() {
+        for (kind, precision) in [("lm", Precision::F32), ("lm_bf16", Precision::Bf16)] {
+            let mut loader = Loader::new(&Device::flex())
+                .in_precision(precision)
+                .unwrap();
+            let model = loader.load(&family(&name)).unwrap();
+            let dir = jobs.dir(&format!("{name}_{kind}"));
+            model::save_in_shards(&model, &dir, 15_000).unwrap();
+            assert!(dir.join("model.safetensors.index.json").exists());
+            assert!(!dir.join("model.safetensors").exists());
+            jobs.ask(kind, &dir, None);
+            expected.push((format!("{name} {kind}"), logits(&load(&dir))));
+        }
     }
     jobs.check(&expected);
 }

@@ -2,7 +2,8 @@
 
     python tests/python/open_checkpoints.py JOBS.json ANSWERS.json
 
-A job has a `kind`, a `path`, and `prompts`. Kinds: `lm`; `score`, all prompts in one batch, padded
+A job has a `kind`, a `path`, and `prompts`. Kinds: `lm`; `lm_bf16`, the same of a folder that is in
+bf16 and says so; `score`, all prompts in one batch, padded
 on the right; `lora` and `lora_score`, the folder of an adapter; `make_lora` and `make_lora_score`,
 which put a random adapter on the model in `base` and write it to `path`. An answer is a list, one
 entry a prompt: logits after every token as rows, or one score.
@@ -63,7 +64,11 @@ def make(job, classifier):
 
 def answer(job):
     kind, path, prompts = job["kind"], job["path"], job["prompts"]
-    if kind == "lm":
+    if kind == "lm_bf16":
+        stored = opened(hf.AutoModelForCausalLM.from_pretrained, path, dtype="auto")
+        assert stored.dtype == torch.bfloat16, stored.dtype
+        assert {weight.dtype for weight in stored.parameters()} == {torch.bfloat16}
+    if kind in ("lm", "lm_bf16"):
         return logits(opened(hf.AutoModelForCausalLM.from_pretrained, path, **EXACT), prompts)
     if kind == "score":
         model = opened(hf.AutoModelForSequenceClassification.from_pretrained, path, **EXACT)

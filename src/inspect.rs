@@ -23,7 +23,7 @@ const MAX_HEADER: u64 = 100_000_000;
 /// The use whose memory is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Load {
-    /// Format of weights, gradients, moments and activations.
+    /// Format of weights, activations and cache.
     pub dtype: Precision,
     /// Texts at a time.
     pub batch: u64,
@@ -75,10 +75,11 @@ pub struct Inspection {
 pub struct Memory {
     /// `w P + cache + 4 batch vocab`: weights, keys and values of all tokens, logits of one.
     pub inference: u64,
-    /// `w P + 4 w A + activations`: `A` numbers in the adapters, each with a gradient and the two
-    /// moments of AdamW.
+    /// `w P + 16 A + activations`: `A` numbers in the adapters, each with a gradient and the two
+    /// moments of AdamW, all of 4 bytes.
     pub lora: u64,
-    /// `4 w P + activations`: weights, gradients and two moments.
+    /// `w P + 4 m P + activations`: the weights, and 4 bytes each for gradients and two moments (`m
+    /// = 3`), where the weights are of 16 bits also for their copy in 32 (`m = 4`).
     pub full: u64,
 }
 
@@ -169,12 +170,14 @@ pub fn memory(architecture: &Architecture, parameters: u64, load: Load) -> Memor
     let sides = 2 * (hidden + q) + 2 * (hidden + kv) + maps * (hidden + inner);
     let adapters = lora_rank.saturating_mul(layers * sides);
     let weights = w * parameters;
+    // Gradient, two moments and, beside 16 bits, the copy that the optimizer moves.
+    let held = if dtype == Precision::F32 { 12 } else { 16 };
     Memory {
         inference: (weights + batch.saturating_mul(4 * vocab)).saturating_add(cache),
         lora: weights
-            .saturating_add(adapters.saturating_mul(4 * w))
+            .saturating_add(adapters.saturating_mul(16))
             .saturating_add(activations),
-        full: (4 * weights).saturating_add(activations),
+        full: (weights + held * parameters).saturating_add(activations),
     }
 }
 
@@ -274,9 +277,19 @@ mod tests {
         assert_eq!(found.memory.inference, 2 * expected + 15 * 32 + 120);
         // Per token (6 * 8 + 3 * 8 + 3 * 8 + 4 inner) * 2 + 3 * 10 * 4.
         let activations = 15 * ((96 + 4 * inner) * 2 + 120);
-        assert_eq!(found.memory.full, 8 * expected + activations);
+        assert_eq!(found.memory.full, (2 + 16) * expected + activations);
+        let plain = Load {
+            dtype: Precision::F32,
+            ..load
+        };
+        let plain = inspect(folder.path(), plain, &Device::flex()).unwrap();
+        let activations_f32 = 15 * ((96 + 4 * inner) * 4 + 120);
+        assert_eq!(plain.memory.full, (4 + 12) * expected + activations_f32);
         let adapters = 2 * (2 * 16 + 2 * 16 + 3 * (8 + inner));
-        assert_eq!(found.memory.lora, 2 * expected + 8 * adapters + activations);
+        assert_eq!(
+            found.memory.lora,
+            2 * expected + 16 * adapters + activations
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! the step that moves both.
 
 mod learner;
+mod masters;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::decay::WeightDecayConfig;

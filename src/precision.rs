@@ -5,6 +5,8 @@
 //! softmax of attention, activation functions, rotary angles, logits and losses, scalar heads,
 //! adapters and what an optimizer holds.
 
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
@@ -116,6 +118,25 @@ pub(crate) fn in_f32<const D: usize>(
 ) -> Tensor<D> {
     let dtype = x.dtype();
     f(x.cast(DType::F32)).cast(dtype)
+}
+
+/// The same gradients of `model` in 32 bits: they are added up and squared.
+pub(crate) fn gradients_in_f32<M: Module>(
+    model: &M,
+    mut grads: GradientsParams,
+) -> GradientsParams {
+    model.visit(&mut Raise(&mut grads));
+    grads
+}
+
+struct Raise<'a>(&'a mut GradientsParams);
+
+impl ModuleVisitor for Raise<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.0.remove::<D>(param.id) {
+            self.0.register(param.id, grad.cast(DType::F32));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
 use rlaif::generate::{Sample, SamplingConfig, generate};
 use rlaif::log_prob::{gradients, log_probs_of, token_log_probs};
-use rlaif::model::{Activations, CausalLm, LlamaConfig, Transformer, randomize};
+use rlaif::model::{self, Activations, CausalLm, LlamaConfig, Loader, Transformer, randomize};
 use rlaif::optim::{Learner, OptimConfig};
+use rlaif::precision::Precision;
 use rlaif::rl::loss::{
     Clip, KlEstimator, clipped_surrogate, kl, masked_mean, nll, soft_bradley_terry, token_log_ratio,
 };
@@ -254,9 +255,38 @@ fn check_samples_of_a_prompt(device: &Device) {
     check_close(&forward.concat(), &sampled, 1e-4);
 }
 
+/// In 16 bits the logits are near those of 32, or the format is refused by name. (A tenth is a few
+/// times 2^-8 of their size, which is about 2.)
+fn check_sixteen_bits(device: &Device) {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = model(&Device::flex());
+    model::save(&plain, dir.path()).unwrap();
+    let logits = |model: &Transformer, device: &Device| {
+        let hidden = model.hidden(batch(device).input, None);
+        let [rows, seq, width] = hidden.dims();
+        values(model.logits(hidden.reshape([rows * seq, width])))
+    };
+    let expected = logits(&plain, &Device::flex());
+    for precision in [Precision::Bf16, Precision::F16] {
+        match Loader::new(device).in_precision(precision) {
+            Ok(mut loader) => {
+                let model = loader.load(dir.path()).unwrap();
+                assert_eq!(model.precision(), precision);
+                check_close(&logits(&model, device), &expected, 0.1);
+            }
+            Err(refused) => {
+                assert!(!device.supports_dtype(precision.dtype()));
+                let end = format!("does not compute in {}", precision.name());
+                assert!(refused.to_string().ends_with(&end), "{refused}");
+            }
+        }
+    }
+}
+
 #[test]
 fn flex() {
     check_backend(&Device::flex());
+    check_sixteen_bits(&Device::flex());
 }
 
 #[cfg(feature = "ndarray")]
@@ -264,6 +294,7 @@ fn flex() {
 #[test]
 fn ndarray() {
     check_backend(&Device::ndarray());
+    check_sixteen_bits(&Device::ndarray());
 }
 
 #[cfg(feature = "wgpu")]

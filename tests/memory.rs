@@ -14,6 +14,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rlaif::config::PolicyConfig;
 use rlaif::model::{self, LlamaConfig, Loader, LoraConfig, ScalarHead};
+use rlaif::precision::Precision;
 use rlaif::record::Prompt;
 use rlaif::reward::ModelReward;
 use rlaif::rl::{RlConfig, RlRun, train};
@@ -118,10 +119,72 @@ fn with_adapters_four_models_are_one_in_memory() {
         .env(FOLDER, dir.path())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&child.stdout).into_owned();
-    let peak = said.lines().find_map(|line| line.strip_prefix("peak: "));
-    let peak: f64 = peak.unwrap_or_else(|| panic!("{said}")).parse().unwrap();
+    let peak = said(&child.stdout, "peak: ");
     let copies = peak / weights;
     println!("{weights:.0} MiB of weights; at its peak, {copies:.2} times as much was in use");
     assert!((1.0..1.6).contains(&copies), "{copies}");
+}
+
+/// The number after `what` in the output of a child.
+fn said(output: &[u8], what: &str) -> f64 {
+    let said = String::from_utf8_lossy(output).into_owned();
+    let found = said.lines().find_map(|line| line.strip_prefix(what));
+    assert!(found.is_some(), "{said}");
+    found.unwrap().parse().unwrap()
+}
+
+/// Resident memory of this process, in MiB.
+fn resident() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+    kib.parse::<f64>().unwrap() / 1024.0
+}
+
+/// Weights of 32 bits in a file, loaded in 16: half the memory, and no whole copy in 32 bits on the
+/// way.
+#[test]
+fn sixteen_bits_take_half_the_memory() {
+    if let Ok(dir) = std::env::var(FOLDER) {
+        let precision = match std::env::var("RLAIF_MEMORY_DTYPE").unwrap().as_str() {
+            "bf16" => Precision::Bf16,
+            _ => Precision::F32,
+        };
+        let (before, highest) = (resident(), peak());
+        let loader = Loader::new(&Device::flex()).in_precision(precision);
+        let model = loader.unwrap().load(&Path::new(&dir).join("base")).unwrap();
+        println!("held: {}", resident() - before);
+        println!("peak: {}", peak() - highest);
+        assert_eq!(model.precision(), precision);
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let [base, reward] = ["base", "reward"].map(|name| dir.path().join(name));
+    fs::create_dir(&base).unwrap();
+    fs::create_dir(&reward).unwrap();
+    let weights = write_models(&base, &reward, &LoraConfig::default());
+    let load = |dtype: &str| {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--nocapture",
+                "--exact",
+                "sixteen_bits_take_half_the_memory",
+            ])
+            .env(FOLDER, dir.path())
+            .env("RLAIF_MEMORY_DTYPE", dtype)
+            .output()
+            .unwrap();
+        let [held, peak] = ["held: ", "peak: "].map(|what| said(&child.stdout, what) / weights);
+        println!(
+            "{dtype}: {held:.2} times the {weights:.0} MiB of the file held, {peak:.2} at most"
+        );
+        (held, peak)
+    };
+    let (held, peak) = load("f32");
+    assert!((0.95..1.2).contains(&held) && peak < 1.35, "{held}, {peak}");
+    let (held, peak) = load("bf16");
+    assert!(
+        (0.45..0.65).contains(&held) && peak < 0.85,
+        "{held}, {peak}"
+    );
 }

@@ -225,6 +225,34 @@ fn what_is_beside_the_policy_goes_on_as_exactly() {
     check_stage(offline, "dpo");
 }
 
+/// A checkpoint has the weights as the optimizer moves them: rounded to 16 bits, they would end
+/// elsewhere.
+#[test]
+fn sixteen_bits_go_on_as_exactly() {
+    let root = tempfile::tempdir().unwrap();
+    let (whole, killed) = (root.path().join("whole"), root.path().join("killed"));
+    let overrides = [
+        "policy.dtype=bf16",
+        "labeler.dtype=bf16",
+        "sft.holdout=0.25",
+        "sft.validation={eval_steps=1,load_best_model_at_end=true}",
+    ];
+    finish(&whole, &overrides);
+    for place in [
+        "sft: saved at step 1",
+        "reward: saved at step 1",
+        "rl: saved at step 2",
+    ] {
+        kill_at(&killed, &overrides, place);
+    }
+    let size = |path: &str| fs::metadata(killed.join(path)).unwrap().len();
+    // labeler-xs has 0.37 M weights of 4 bytes; what is written at the end has 2.
+    assert!(size("policy/step-2/policy/model.bpk") > 1_400_000);
+    assert!(size("sft/model/model.safetensors") < 800_000);
+    finish(&killed, &overrides);
+    same(&whole, &killed);
+}
+
 #[test]
 fn a_damaged_checkpoint_is_reported_and_the_one_before_is_used() {
     let root = tempfile::tempdir().unwrap();

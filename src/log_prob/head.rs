@@ -10,6 +10,7 @@ use super::Scores;
 use super::softmax::{Readings, Softmax};
 use crate::batch::Batch;
 use crate::model::{CausalLm, Forward};
+use crate::precision::gradients_in_f32;
 
 /// Logits held at a time: 64 MiB in 32-bit numbers, and a few tensors of that size beside them.
 const CHUNK_LOGITS: usize = 1 << 24;
@@ -231,7 +232,8 @@ impl Recorded {
         );
         let mut found = (self.logits * by_logits).sum().backward();
         let by_hidden = self.hidden.grad_remove(&mut found);
-        grads.accumulate(model, GradientsParams::from_grads(found, model));
+        let found = GradientsParams::from_grads(found, model);
+        grads.accumulate(model, gradients_in_f32(model, found));
         by_hidden.unwrap_or_else(|| chunk.hidden.zeros_like())
     }
 }

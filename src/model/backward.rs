@@ -9,6 +9,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
 
 use super::{CausalLm, Input};
+use crate::precision::gradients_in_f32;
 
 /// What a forward pass keeps for the backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,11 +72,12 @@ impl Forward {
         }
     }
 
-    /// Gradient by the weights of `model`, given that by [`Forward::hidden`].
+    /// Gradient by the weights of `model` in 32 bits, given that by [`Forward::hidden`].
     pub fn backward<M: CausalLm>(self, model: &M, by_hidden: Tensor<3>) -> GradientsParams {
         match self.tape {
             Tape::Whole(hidden) if hidden.is_tracked() => {
-                GradientsParams::from_grads((hidden * by_hidden).sum().backward(), model)
+                let found = (hidden * by_hidden).sum().backward();
+                gradients_in_f32(model, GradientsParams::from_grads(found, model))
             }
             // Every weight is frozen.
             Tape::Whole(_) => GradientsParams::new(),
@@ -104,7 +106,8 @@ fn back_through_parts<M: CausalLm>(
             let by_read = states.grad_remove(&mut found);
             by_read.unwrap_or_else(|| states.inner().zeros_like())
         });
-        grads.accumulate(model, GradientsParams::from_grads(found, model));
+        let found = GradientsParams::from_grads(found, model);
+        grads.accumulate(model, gradients_in_f32(model, found));
         match by_read {
             Some(by_read) => by_states = by_read,
             None => return grads.grads(),

@@ -7,6 +7,7 @@ use burn::prelude::*;
 use burn::tensor::DType;
 
 use super::{Activations, CausalLm, Forward, Input, device_of};
+use crate::precision::gradients_in_f32;
 
 /// Backbone and a bias-free linear map to one number, as in `*ForSequenceClassification` with one
 /// label.
@@ -73,7 +74,8 @@ impl<M: CausalLm> ScalarHead<M> {
         let by_hidden = hidden.grad_remove(&mut found);
         let by_hidden = by_hidden.unwrap_or_else(|| hidden.inner().zeros_like());
         let mut grads = GradientsAccumulator::new();
-        grads.accumulate(self, GradientsParams::from_grads(found, self));
+        let found = GradientsParams::from_grads(found, self);
+        grads.accumulate(self, gradients_in_f32(self, found));
         grads.accumulate(self, pass.backward(&self.backbone, by_hidden));
         (grads.grads(), told)
     }

@@ -103,9 +103,9 @@ impl Transformer {
     }
 
     fn embed(&self, input: &Input) -> Tensor<3> {
-        let x = self.embed_tokens.forward(input.tokens.clone());
+        let x = rows(&self.embed_tokens, input.tokens.clone());
         match (&self.embed_positions, self.config.architecture.embed_scale) {
-            (Some(positions), _) => x + positions.forward(input.positions.clone()),
+            (Some(positions), _) => x + rows(positions, input.positions.clone()),
             (None, 1.0) => x,
             (None, scale) => x * scale,
         }
@@ -150,6 +150,19 @@ impl Transformer {
             cache: None,
         }
     }
+}
+
+/// The vectors of `ids`, `[batch, seq, hidden]`.
+///
+/// The gradients of a token that a batch has often are added up one by one, and 16 bits would lose
+/// most of them: where there are gradients, the vectors come from a copy in 32.
+fn rows(embedding: &Embedding, ids: Tensor<2, Int>) -> Tensor<3> {
+    let weight = embedding.weight.val();
+    let dtype = weight.dtype();
+    if dtype == DType::F32 || !weight.is_require_grad() {
+        return embedding.forward(ids);
+    }
+    burn::tensor::module::embedding(weight.cast(DType::F32), ids).cast(dtype)
 }
 
 /// Keys `window` positions or more before a query, `[batch, 1, queries, keys]`. Positions and not

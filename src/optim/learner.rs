@@ -8,7 +8,9 @@ use burn::prelude::*;
 use burn::store::{ModuleRecord, RecordError};
 
 use super::OptimConfig;
+use super::masters::{Masters, precision_of};
 use crate::error::{Error, Result};
+use crate::precision::gradients_in_f32;
 
 /// Files of a saved learner; burn adds its own ending to the first two.
 const MODEL: &str = "model";
@@ -17,9 +19,14 @@ const STEP: &str = "step";
 
 /// A model and its optimizer. Values in, values out: an update that kept a second handle on the
 /// weights would have to copy them.
+///
+/// Of weights in 16 bits it holds a copy in 32, which is what the optimizer moves and what a
+/// checkpoint has.
 pub struct Learner<M> {
-    /// The weights, on a device that records gradients.
+    /// The weights, on a device that records gradients. Those in 16 bits are made from the copy at
+    /// every step.
     pub model: M,
+    masters: Option<Masters<M>>,
     optim: ModuleOptimizer,
     config: OptimConfig,
     step: usize,
@@ -33,8 +40,10 @@ impl<M: Module> Learner<M> {
         config: OptimConfig,
         total_steps: usize,
     ) -> Self {
+        let model = model.train();
         Self {
-            model: model.train(),
+            masters: Masters::of(&model),
+            model,
             optim,
             config,
             step: 0,
@@ -51,9 +60,11 @@ impl<M: Module> Learner<M> {
         self.apply(grads)
     }
 
-    /// Gradient of `loss` by the weights, to be added to others before [`apply`](Self::apply).
+    /// Gradient of `loss` by the weights in 32 bits, to be added to others before
+    /// [`apply`](Self::apply).
     pub fn gradients(&self, loss: Tensor<1>) -> GradientsParams {
-        GradientsParams::from_grads(loss.backward(), &self.model)
+        let grads = GradientsParams::from_grads(loss.backward(), &self.model);
+        gradients_in_f32(&self.model, grads)
     }
 
     /// Takes one step against the sum of the gradients of `parts`; returns its norm before clipping
@@ -70,7 +81,7 @@ impl<M: Module> Learner<M> {
         let mut told = Vec::new();
         for part in parts {
             let (found, tells) = gradients(&self.model, part)?;
-            sum.accumulate(&self.model, found);
+            sum.accumulate(&self.model, gradients_in_f32(&self.model, found));
             told.push(tells);
         }
         let (learner, norm) = self.apply(sum.grads())?;
@@ -80,8 +91,10 @@ impl<M: Module> Learner<M> {
     /// Takes one step against a gradient; returns its norm before clipping.
     ///
     /// # Errors
-    /// As [`step`](Self::step).
-    pub fn apply(mut self, mut grads: GradientsParams) -> Result<(Self, f32)> {
+    /// As [`step`](Self::step), and when the model is in f16.
+    pub fn apply(mut self, grads: GradientsParams) -> Result<(Self, f32)> {
+        precision_of(&self.model).trainable("dtype")?;
+        let mut grads = gradients_in_f32(&self.model, grads);
         let norm = clip_grad_norm(&self.model, &mut grads, self.config.max_grad_norm)?;
         if !norm.is_finite() {
             return Err(Error::NotFinite {
@@ -90,25 +103,33 @@ impl<M: Module> Learner<M> {
                 step: self.step + 1,
             });
         }
-        let learning_rate = self.learning_rate();
-        self.model = self
-            .optim
-            .step(learning_rate.max(f64::MIN_POSITIVE), self.model, grads);
+        let learning_rate = self.learning_rate().max(f64::MIN_POSITIVE);
+        if let Some(mut masters) = self.masters {
+            // They share what is in 32 bits, and a second handle on that would have it copied.
+            drop(self.model);
+            masters.model = self.optim.step(learning_rate, masters.model, grads);
+            self.model = masters.rounded();
+            self.masters = Some(masters);
+        } else {
+            self.model = self.optim.step(learning_rate, self.model, grads);
+        }
         self.step += 1;
         Ok((self, norm))
     }
 
     /// Writes the weights that are trained, the optimizer's state and the number of steps into the
-    /// folder `dir`, as exact as they are. A frozen base under adapters is not written.
+    /// folder `dir`, as exact as they are: of weights in 16 bits the copy in 32. A frozen base under
+    /// adapters is not written.
     ///
     /// # Errors
     /// The device or the file system fails.
     pub fn save(&self, dir: &Path) -> Result<()> {
         std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
         let failed = |e: RecordError| Error::file(dir, e.to_string());
+        let model = self.masters.as_ref().map_or(&self.model, |it| &it.model);
         let mut trained = Trained::default();
-        self.model.visit(&mut trained);
-        let record = (self.model.clone()).into_record_group(ParamGroup::from_ids(trained.ids));
+        model.visit(&mut trained);
+        let record = (model.clone()).into_record_group(ParamGroup::from_ids(trained.ids));
         record.save(dir.join(MODEL)).map_err(failed)?;
         self.optim.save(dir.join(OPTIM)).map_err(failed)?;
         let step = dir.join(STEP);
@@ -126,7 +147,13 @@ impl<M: Module> Learner<M> {
         self.step = (text.parse()).map_err(|_| Error::file(&step, "expected a number"))?;
         let record = ModuleRecord::load(dir.join(MODEL)).map_err(failed)?;
         let record = record.allow_partial(true);
-        self.model = self.model.try_load_record(record).map_err(failed)?;
+        if let Some(masters) = &mut self.masters {
+            let model = masters.model.clone();
+            masters.model = model.try_load_record(record).map_err(failed)?;
+            self.model = masters.rounded();
+        } else {
+            self.model = self.model.try_load_record(record).map_err(failed)?;
+        }
         self.optim = self.optim.load(dir.join(OPTIM)).map_err(failed)?;
         Ok(self)
     }

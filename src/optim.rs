@@ -58,8 +58,8 @@ pub struct OptimConfig {
     pub learning_rate: f64,
     /// How it changes.
     pub lr_scheduler_type: Schedule,
-    /// Steps over which it rises from zero.
-    pub warmup_steps: usize,
+    /// Steps over which it rises from zero; below 1, that share of all steps, rounded up.
+    pub warmup_steps: f64,
     /// Decay of the first moment.
     pub adam_beta1: f32,
     /// Decay of the second moment.
@@ -78,7 +78,7 @@ impl Default for OptimConfig {
             kind: OptimKind::Adamw,
             learning_rate: 1e-5,
             lr_scheduler_type: Schedule::Linear,
-            warmup_steps: 0,
+            warmup_steps: 0.0,
             adam_beta1: 0.9,
             adam_beta2: 0.999,
             adam_epsilon: 1e-8,
@@ -99,6 +99,11 @@ impl OptimConfig {
         };
         if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
             return bad("learning_rate", self.learning_rate, "a number in (0, 1]");
+        }
+        let warmup = self.warmup_steps;
+        if !(warmup >= 0.0 && (warmup < 1.0 || warmup.fract() == 0.0) && warmup.is_finite()) {
+            let expected = "a whole number of steps, or a share in [0, 1)";
+            return bad("warmup_steps", warmup, expected);
         }
         for (name, beta) in [
             ("adam_beta1", self.adam_beta1),
@@ -153,11 +158,15 @@ impl OptimConfig {
     /// Learning rate of step `step` (from 0) of `total`. A pure function, so that a resumed run
     /// needs no state.
     pub fn learning_rate_at(&self, step: usize, total: usize) -> f64 {
-        if step < self.warmup_steps {
-            return self.learning_rate * (step + 1) as f64 / self.warmup_steps as f64;
+        let warmup = match self.warmup_steps {
+            steps if steps >= 1.0 => steps as usize,
+            share => (share * total as f64).ceil() as usize,
+        };
+        if step < warmup {
+            return self.learning_rate * (step + 1) as f64 / warmup as f64;
         }
-        let span = total.saturating_sub(self.warmup_steps).max(1) as f64;
-        let done = ((step - self.warmup_steps) as f64 / span).min(1.0);
+        let span = total.saturating_sub(warmup).max(1) as f64;
+        let done = ((step - warmup) as f64 / span).min(1.0);
         self.learning_rate
             * match self.lr_scheduler_type {
                 Schedule::Constant => 1.0,
@@ -237,6 +246,27 @@ impl ModuleVisitor for InnerMatrices {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // A quarter of 10 steps is 2.5, so 3: thirds of the rate, then 1 - (step - 3) / 7.
+    #[test]
+    fn warm_up_is_a_number_of_steps_or_a_share_of_them() {
+        let config = |warmup_steps| OptimConfig {
+            learning_rate: 0.3,
+            warmup_steps,
+            ..Default::default()
+        };
+        for warmup in [3.0, 0.25] {
+            let rates = [0, 1, 2, 3, 4].map(|step| config(warmup).learning_rate_at(step, 10));
+            let expected = [0.1, 0.2, 0.3, 0.3, 0.3 * 6.0 / 7.0];
+            for (rate, expected) in rates.iter().zip(expected) {
+                assert!((rate - expected).abs() < 1e-12, "{rates:?}");
+            }
+        }
+        assert_eq!(config(0.0).learning_rate_at(0, 10), 0.3);
+        for warmup in [-1.0, 2.5, f64::NAN] {
+            assert!(config(warmup).validate("optim").is_err());
+        }
+    }
 
     #[test]
     fn fields_that_an_optimizer_lacks_are_refused() {

@@ -214,7 +214,7 @@ fn train(args: &Args, phase: Phase, student: Student, teacher: &Teacher) -> rlai
         kind: OptimKind::Muon,
         learning_rate: args.learning_rate,
         lr_scheduler_type: Schedule::Cosine,
-        warmup_steps: 50,
+        warmup_steps: 50.0,
         adam_beta2: 0.98,
         weight_decay: 0.01,
         ..Default::default()

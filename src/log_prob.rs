@@ -29,6 +29,8 @@ pub struct Scores {
     pub entropy: Tensor<2>,
     /// 1.0 where no token was likelier; never part of a graph.
     pub top: Tensor<2>,
+    /// Mean of the logits of all tokens; never part of a graph.
+    pub mean_logits: Tensor<2>,
 }
 
 /// Log-probabilities of the completion tokens in nats, `[completions, len]`, 0 where the mask is 0;

@@ -99,10 +99,14 @@ pub(super) fn losses(
 ) -> (Tensor<1>, Told) {
     let sums: Tensor<1> = scores.log_probs.sum_dim(1).squeeze_dim(1);
     let (right, _) = halves(scores.top.sum_dim(1).squeeze_dim(1));
+    let (chosen_logits, rejected_logits) = halves(scores.mean_logits.sum_dim(1).squeeze_dim(1));
     let found = evaluate(loss, part, sums.clone(), whole.kl);
     let mean = |x: Tensor<1>| x.sum() / whole.n_pairs as f32;
     let (chosen_log_probs, rejected_log_probs) = halves(sums);
-    let nll = chosen_log_probs.clone().sum().neg() / whole.n_chosen_tokens.max(1) as f32;
+    let of_chosen = |x: Tensor<1>| x.sum() / whole.n_chosen_tokens.max(1) as f32;
+    let n_rejected_tokens = whole.n_tokens - whole.n_chosen_tokens;
+    let of_rejected = |x: Tensor<1>| x.sum() / n_rejected_tokens.max(1) as f32;
+    let nll = of_chosen(chosen_log_probs.clone()).neg();
     let mut total = mean(found.losses);
     if found.imitation > 0.0 {
         total = total + nll.clone() * found.imitation;
@@ -124,10 +128,9 @@ pub(super) fn losses(
             "entropy",
             scores.entropy.sum() / whole.n_tokens.max(1) as f32,
         ),
-        (
-            "mean_token_accuracy",
-            right.sum() / whole.n_chosen_tokens.max(1) as f32,
-        ),
+        ("mean_token_accuracy", of_chosen(right)),
+        ("logits/chosen", of_chosen(chosen_logits)),
+        ("logits/rejected", of_rejected(rejected_logits)),
     ];
     if found.imitation > 0.0 {
         stats.push(("nll_loss", nll));

@@ -51,12 +51,13 @@ impl<M: CausalLm> Head<'_, M> {
         let hidden = self.model.hidden(batch.input.clone(), None).inner();
         let chunks = chunks(hidden, batch, rows);
         let readings = chunks.iter().map(|chunk| self.read(chunk)).collect();
-        let [log_probs, entropy, top] =
+        let [log_probs, entropy, top, mean_logits] =
             columns(readings, batch).map(|values| in_place(values, batch));
         Scores {
             log_probs,
             entropy,
             top,
+            mean_logits,
         }
     }
 
@@ -167,11 +168,16 @@ fn chunks(hidden: Tensor<3>, batch: &Batch, rows: usize) -> Vec<Chunk> {
     (0..n_tokens).step_by(rows).map(chunk).collect()
 }
 
-/// Log-probabilities, entropies and `top` of all chunks, each `[tokens]`.
-fn columns(readings: Vec<Readings>, batch: &Batch) -> [Tensor<1>; 3] {
-    let mut columns: [Vec<Tensor<2>>; 3] = Default::default();
+/// Log-probabilities, entropies, `top` and mean logits of all chunks, each `[tokens]`.
+fn columns(readings: Vec<Readings>, batch: &Batch) -> [Tensor<1>; 4] {
+    let mut columns: [Vec<Tensor<2>>; 4] = Default::default();
     for reading in readings {
-        let parts = [reading.log_prob, reading.entropy, reading.top];
+        let parts = [
+            reading.log_prob,
+            reading.entropy,
+            reading.top,
+            reading.mean_logit,
+        ];
         for (column, part) in columns.iter_mut().zip(parts) {
             column.push(part);
         }
@@ -242,7 +248,8 @@ impl Recorded {
 struct Leaves {
     log_probs: Tensor<1>,
     entropy: Tensor<1>,
-    top: Tensor<1>,
+    /// `top` and the mean logits.
+    told: [Tensor<1>; 2],
 }
 
 /// Gradient of a loss by what it was made of, each `[tokens, 1]`.
@@ -252,7 +259,7 @@ struct ByScores {
 }
 
 impl Leaves {
-    fn new([log_probs, entropy, top]: [Tensor<1>; 3], recording: Recording) -> Self {
+    fn new([log_probs, entropy, told @ ..]: [Tensor<1>; 4], recording: Recording) -> Self {
         let entropy = entropy.autodiff();
         Self {
             log_probs: log_probs.autodiff().require_grad(),
@@ -260,17 +267,19 @@ impl Leaves {
                 Recording::LogProbs => entropy,
                 Recording::WithEntropy => entropy.require_grad(),
             },
-            top: top.autodiff(),
+            told: told.map(Tensor::autodiff),
         }
     }
 
     fn scores(&self, batch: &Batch) -> Scores {
-        let [log_probs, entropy, top] =
-            [&self.log_probs, &self.entropy, &self.top].map(|x| in_place(x.clone(), batch));
+        let [top, mean_logits] = &self.told;
+        let [log_probs, entropy, top, mean_logits] =
+            [&self.log_probs, &self.entropy, top, mean_logits].map(|x| in_place(x.clone(), batch));
         Scores {
             log_probs,
             entropy,
             top,
+            mean_logits,
         }
     }
 
@@ -317,6 +326,7 @@ mod tests {
             log_probs: in_place(log_probs, batch),
             entropy: in_place(entropy.neg().squeeze_dim(1), batch),
             top: batch.mask.zeros_like(),
+            mean_logits: batch.mask.zeros_like(),
         };
         GradientsParams::from_grads(loss(scores).backward(), head.model)
     }

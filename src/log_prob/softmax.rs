@@ -6,6 +6,8 @@ use burn::tensor::IndexingUpdateOp;
 
 /// `softmax(logits)` of some rows, in the parts that log-probabilities and gradients are made of.
 pub(super) struct Softmax {
+    /// Largest logit of each row, `[rows, 1]`.
+    largest: Tensor<2>,
     /// Logits less the largest of their row, `[rows, vocab]`.
     shifted: Tensor<2>,
     /// `exp(shifted)`, `[rows, vocab]`.
@@ -22,16 +24,19 @@ pub(super) struct Readings {
     pub(super) entropy: Tensor<2>,
     /// 1.0 where no token is likelier than the target.
     pub(super) top: Tensor<2>,
+    /// Mean of the logits.
+    pub(super) mean_logit: Tensor<2>,
 }
 
 impl Softmax {
     /// Of logits `[rows, vocab]` without gradients, in 32-bit numbers.
     pub(super) fn new(logits: Tensor<2>) -> Self {
         let largest = logits.clone().max_dim(1);
-        let shifted = logits - largest;
+        let shifted = logits - largest.clone();
         let exp = shifted.clone().exp();
         let total = exp.clone().sum_dim(1);
         Self {
+            largest,
             shifted,
             exp,
             total,
@@ -45,6 +50,7 @@ impl Softmax {
             log_prob: target.clone() - self.total.clone().log(),
             entropy: self.entropy(),
             top: target.greater_equal_scalar(0.0).float(),
+            mean_logit: self.shifted.clone().mean_dim(1) + self.largest.clone(),
         }
     }
 
@@ -73,5 +79,30 @@ impl Softmax {
         };
         let by_others = self.exp * weight.neg();
         by_others.scatter(1, targets, by_log_prob, IndexingUpdateOp::Add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::f32::consts::LN_2;
+
+    use super::*;
+
+    // Logits 100 + [0, 0, ln 2]: probabilities 1/4, 1/4, 1/2, entropy 1.5 ln 2, mean 100 + ln 2 / 3.
+    #[test]
+    fn a_distribution_is_read_at_its_target() {
+        let logits = Tensor::<2>::from_floats([[100.0, 100.0, 100.0 + LN_2]; 2], &Device::flex());
+        let targets = Tensor::from_ints([[2], [0]], &Device::flex());
+        let found = Softmax::new(logits).read(targets);
+        let check = |found: Tensor<2>, expected: [f32; 2]| {
+            let found = found.into_data().try_to_vec::<f32>().unwrap();
+            for (x, y) in found.iter().zip(expected) {
+                assert!((x - y).abs() < 1e-4, "{found:?}, {expected:?}");
+            }
+        };
+        check(found.log_prob, [-LN_2, -2.0 * LN_2]);
+        check(found.entropy, [1.5 * LN_2; 2]);
+        check(found.top, [1.0, 0.0]);
+        check(found.mean_logit, [100.0 + LN_2 / 3.0; 2]);
     }
 }

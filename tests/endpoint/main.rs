@@ -8,3 +8,4 @@
 mod command;
 mod labeler;
 mod mock;
+mod overlap;

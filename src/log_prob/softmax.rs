@@ -86,6 +86,8 @@ impl Softmax {
 mod tests {
     use std::f32::consts::LN_2;
 
+    use serde_json::Value;
+
     use super::*;
 
     // Logits 100 + [0, 0, ln 2]: probabilities 1/4, 1/4, 1/2, entropy 1.5 ln 2, mean 100 + ln 2 / 3.
@@ -104,5 +106,43 @@ mod tests {
         check(found.entropy, [1.5 * LN_2; 2]);
         check(found.top, [1.0, 0.0]);
         check(found.mean_logit, [100.0 + LN_2 / 3.0; 2]);
+    }
+
+    fn matrix<T: burn::tensor::Element + serde::de::DeserializeOwned>(value: &Value) -> TensorData {
+        let rows: Vec<Value> = serde_json::from_value(value.clone()).unwrap();
+        let numbers = |row: &Value| match row {
+            Value::Array(_) => serde_json::from_value::<Vec<T>>(row.clone()).unwrap(),
+            number => vec![serde_json::from_value(number.clone()).unwrap()],
+        };
+        let numbers: Vec<T> = rows.iter().flat_map(numbers).collect();
+        let shape = [rows.len(), numbers.len() / rows.len()];
+        TensorData::new(numbers, shape)
+    }
+
+    #[track_caller]
+    fn check(found: Tensor<2>, expected: &Value) {
+        let expected = matrix::<f32>(expected);
+        let tolerance = burn::tensor::Tolerance::<f32>::rel_abs(1e-5, 1e-5);
+        found.into_data().assert_approx_eq(&expected, tolerance);
+    }
+
+    /// verl's functions in float64, and torch's gradient of a sum of them with random weights;
+    /// `tests/fixtures/make_on_policy.py` recorded them.
+    #[test]
+    fn readings_and_gradient_are_those_of_verl() {
+        let text = include_str!("../../tests/fixtures/on_policy.json");
+        let file: Value = serde_json::from_str(text).unwrap();
+        let device = Device::flex();
+        for case in file["softmax"].as_array().unwrap() {
+            let tensor = |name: &str| Tensor::<2>::from_data(matrix::<f32>(&case[name]), &device);
+            let targets = Tensor::<2, Int>::from_data(matrix::<i32>(&case["targets"]), &device);
+            let softmax = Softmax::new(tensor("logits"));
+            let readings = softmax.read(targets.clone());
+            check(readings.log_prob, &case["log_probs"]);
+            check(readings.entropy, &case["entropy"]);
+            let by_entropy = Some(tensor("by_entropy"));
+            let gradient = softmax.gradient(targets, tensor("by_log_prob"), by_entropy);
+            check(gradient, &case["grad"]);
+        }
     }
 }

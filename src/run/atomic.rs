@@ -52,6 +52,20 @@ pub(crate) fn write_dir(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> 
     clear(&old)
 }
 
+/// Removes the folders that killed processes left beside the targets in `folder` whose names start
+/// with `prefix`, none of which will be written again.
+pub(super) fn clear_leftovers(folder: &Path, prefix: &str) -> Result<()> {
+    let prefix = format!(".{prefix}");
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name.is_some_and(|name| name.starts_with(&prefix)) {
+            clear(&path)?;
+        }
+    }
+    Ok(())
+}
+
 fn fill_file(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
     let mut out = BufWriter::new(File::create(path).map_err(Error::io("create", path))?);
     fill(&mut out)?;

@@ -139,12 +139,15 @@ impl Checkpoints {
         Ok(None)
     }
 
-    /// Removes all of them.
+    /// Removes all of them, and what killed processes left of any.
     pub(super) fn clear(&self) -> Result<()> {
+        if !self.folder.is_dir() {
+            return Ok(());
+        }
         for (_, path) in self.newest_first()? {
             fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
         }
-        Ok(())
+        atomic::clear_leftovers(&self.folder, PREFIX)
     }
 
     /// Whether the checkpoint belongs to these inputs.
@@ -245,6 +248,24 @@ mod tests {
         assert!(root.path().join("sft/step-9").exists());
         checkpoints.clear().unwrap();
         assert_eq!(latest(&checkpoints), None);
+    }
+
+    /// Killed while it cleared the checkpoints, started again from the one before, and killed while
+    /// it put the last one back in its place.
+    #[test]
+    fn leftovers_go_with_the_checkpoints() {
+        let root = tempfile::tempdir().unwrap();
+        let checkpoints = checkpoints(root.path(), "a");
+        save(&checkpoints, 5);
+        let folder = root.path().join("sft");
+        for left in [".step-5.old", ".step-6.tmp"] {
+            fs::create_dir(folder.join(left)).unwrap();
+            fs::write(folder.join(left).join("step"), "5").unwrap();
+        }
+        fs::create_dir(folder.join("model")).unwrap();
+        checkpoints.clear().unwrap();
+        let left: Vec<_> = fs::read_dir(folder).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
     }
 
     #[test]

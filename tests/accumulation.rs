@@ -57,11 +57,13 @@ const PREFERENCES: [&str; 19] = [
     "kind = \"cpo\", loss_type = \"ipo\", cpo_alpha = 0.0",
 ];
 
-const RL: [&str; 22] = [
+const RL: [&str; 24] = [
     "kind = \"ppo\", num_ppo_epochs = 1",
     "kind = \"ppo\", num_ppo_epochs = 2, num_mini_batches = 2, dual_clip = 3.0",
     "kind = \"ppo\", kl_estimator = \"k2\", whiten_rewards = true",
     "kind = \"ppo\", kl_estimator = \"k3\", normalize_rewards = true",
+    "kind = \"ppo\", value_model = \"shared\"",
+    "kind = \"online_dpo\"",
     "kind = \"reinforce\"",
     "kind = \"reinforce_batch\"",
     "kind = \"reinforce_batch\", num_iterations = 2, num_mini_batches = 2",

@@ -18,7 +18,7 @@ use rlaif::model::{self, CausalLm, device_of};
 use rlaif::optim::Learner;
 use rlaif::reward::Rule;
 use rlaif::rl::loss::nll;
-use rlaif::rl::{Algorithm, RlConfig, Rollout, UpdateStats, trees};
+use rlaif::rl::{Algorithm, Rollout, UpdateStats, trees};
 use rlaif::run::Metric;
 
 /// `algorithm` is what the run file offers; ours takes its place.
@@ -56,8 +56,7 @@ impl<M: CausalLm> Algorithm<M> for ExpertIteration {
 }
 
 fn main() -> rlaif::Result<()> {
-    let config: RlConfig =
-        toml::from_str(SETTINGS).map_err(|e| rlaif::Error::Usage(e.to_string()))?;
+    let config = toy::config(SETTINGS)?;
     let initial = model::load(Path::new("models/base-s"), &Device::default())?;
     let mut reward = Rule::pattern(r"(dog|cat|boss).*(dog|cat|boss)", "reward")?;
     let prompts = ["my dog ate", "i told my boss", "we went to the beach"];

@@ -13,10 +13,9 @@ use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rlaif::model::{CausalLm, DecodeCache, Input, randomize};
+use rlaif::model::{CausalLm, Input, randomize};
 use rlaif::record::Completion;
 use rlaif::reward::Reward;
-use rlaif::rl::RlConfig;
 
 /// Words that the tokenizer of the examples knows.
 const VOCAB: usize = 414;
@@ -37,18 +36,9 @@ struct RecurrentLm {
     head: Linear,
 }
 
-/// The state after the tokens seen so far, `[batch, WIDTH]`.
-#[derive(Clone)]
-struct State(Tensor<2>);
-
-impl DecodeCache for State {
-    fn select(self, rows: Tensor<1, Int>) -> Self {
-        Self(self.0.select(0, rows))
-    }
-}
-
 impl CausalLm for RecurrentLm {
-    type Cache = State;
+    /// The state after the tokens seen so far, `[batch, WIDTH]`.
+    type Cache = Tensor<2>;
 
     fn vocab_size(&self) -> usize {
         VOCAB
@@ -59,16 +49,16 @@ impl CausalLm for RecurrentLm {
     fn max_len(&self) -> usize {
         64
     }
-    fn cache(&self, batch: usize, _capacity: usize) -> State {
-        State(Tensor::zeros([batch, WIDTH], &self.embed.weight.device()))
+    fn cache(&self, batch: usize, _capacity: usize) -> Tensor<2> {
+        Tensor::zeros([batch, WIDTH], &self.embed.weight.device())
     }
-    fn hidden(&self, input: Input, cache: Option<&mut State>) -> Tensor<3> {
+    fn hidden(&self, input: Input, cache: Option<&mut Tensor<2>>) -> Tensor<3> {
         assert!(input.hidden_keys.is_none(), "one text in each row");
         let embedded = self.embed.forward(input.tokens);
-        let state = cache.as_ref().map(|state| state.0.clone());
+        let state = cache.as_deref().cloned();
         let hidden: Tensor<3> = self.gru.forward(embedded, state);
         if let Some(state) = cache {
-            state.0 = hidden.clone().slice(s![.., -1.., ..]).squeeze_dim(1);
+            *state = hidden.clone().slice(s![.., -1.., ..]).squeeze_dim(1);
         }
         hidden
     }
@@ -82,13 +72,8 @@ struct ShortWords;
 
 impl Reward for ShortWords {
     fn reward(&mut self, rows: &[Completion]) -> rlaif::Result<Vec<f32>> {
-        let short = |row: &Completion| {
-            row.completion
-                .split(' ')
-                .filter(|word| word.len() < 4)
-                .count()
-        };
-        Ok(rows.iter().map(|row| short(row) as f32 / 8.0).collect())
+        let words = |row: &Completion| row.completion.split(' ').filter(|x| x.len() < 4).count();
+        Ok(rows.iter().map(|row| words(row) as f32 / 8.0).collect())
     }
 }
 
@@ -100,8 +85,7 @@ fn main() -> rlaif::Result<()> {
         head: LinearConfig::new(WIDTH, VOCAB).init(&device),
     };
     let initial = randomize(initial, &mut StdRng::seed_from_u64(5));
-    let config: RlConfig =
-        toml::from_str(SETTINGS).map_err(|e| rlaif::Error::Usage(e.to_string()))?;
+    let config = toy::config(SETTINGS)?;
     let mut ppo = config.init(initial.clone());
     let rows = toy::optimise(&config, initial, ppo.as_mut(), &["my dog"], &mut ShortWords)?;
 

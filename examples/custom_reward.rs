@@ -15,7 +15,6 @@ use burn::tensor::Device;
 use rlaif::model;
 use rlaif::record::Completion;
 use rlaif::reward::{Reward, RewardSum, Rule};
-use rlaif::rl::RlConfig;
 use rlaif::run::Metric;
 use rlaif::tokenizer::Tokenizer;
 
@@ -41,8 +40,7 @@ impl Reward for TenWords {
 
 fn main() -> rlaif::Result<()> {
     let dir = Path::new("models/base-s");
-    let config: RlConfig =
-        toml::from_str(SETTINGS).map_err(|e| rlaif::Error::Usage(e.to_string()))?;
+    let config = toy::config(SETTINGS)?;
     let initial = model::load(dir, &Device::default())?;
     let repetition = Rule::RepetitionPenalty {
         tokenizer: Box::new(Tokenizer::load(dir)?),

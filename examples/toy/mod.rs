@@ -11,6 +11,14 @@ use rlaif::rl::{Algorithm, RlConfig, RlRun, train};
 use rlaif::run::{Metric, RunDir};
 use rlaif::tokenizer::Tokenizer;
 
+/// Reads the settings of an optimisation, as they stand in the table `rl` of a run file.
+pub(crate) fn config(settings: &str) -> rlaif::Result<RlConfig> {
+    let config: RlConfig =
+        toml::from_str(settings).map_err(|e| rlaif::Error::Usage(e.to_string()))?;
+    config.validate()?;
+    Ok(config)
+}
+
 /// Optimises `initial` with `config` to complete `prompts` as `reward` wants them.
 pub(crate) fn optimise<M: CausalLm>(
     config: &RlConfig,

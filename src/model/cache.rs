@@ -74,6 +74,13 @@ impl KvCache {
     }
 }
 
+/// A recurrent model remembers one state, with a row for each text.
+impl<const D: usize> DecodeCache for Tensor<D> {
+    fn select(self, rows: Tensor<1, Int>) -> Self {
+        Tensor::select(self, 0, rows)
+    }
+}
+
 impl DecodeCache for KvCache {
     fn select(mut self, rows: Tensor<1, Int>) -> Self {
         for layer in &mut self.layers {

@@ -8,6 +8,7 @@ mod inspect;
 mod label;
 mod model;
 mod rows;
+mod run;
 mod score;
 mod watch;
 
@@ -21,7 +22,7 @@ use crate::backend::Backend;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::Loader;
-use crate::pipeline::{self, Pipeline, Planned};
+use crate::pipeline::Pipeline;
 use crate::precision::Precision;
 use crate::run::{Interrupt, RunDir};
 
@@ -61,13 +62,7 @@ enum Verb {
     /// Show runs in a browser, while they run.
     Watch(watch::Watch),
     /// Do all stages, skipping those that are finished.
-    Run {
-        #[command(flatten)]
-        stage: Stage,
-        /// Say what would be done and why, and do nothing.
-        #[arg(long)]
-        dry_run: bool,
-    },
+    Run(run::Run),
     /// Write an adapter and the model under it as one model.
     Merge {
         /// Folder of the adapter.
@@ -118,17 +113,6 @@ impl Stage {
         let mut config = Config::read(&self.config, &self.overrides)?;
         config.backend = self.backend.unwrap_or(config.backend);
         Ok(config)
-    }
-
-    #[expect(clippy::print_stdout, reason = "the answer to `rlaif run --dry-run`")]
-    fn plan(&self) -> Result<()> {
-        for Planned { stage, reason } in pipeline::plan(&self.config()?, &self.run)? {
-            match reason {
-                Some(reason) => println!("{stage:8} would run: {reason}"),
-                None => println!("{stage:8} would be skipped: unchanged"),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -187,8 +171,7 @@ pub fn run(cli: Cli) -> Result<()> {
             let loader = Loader::new(&backend.device()?).in_precision(dtype)?;
             crate::merge::merge(&adapter, &out, loader)
         }
-        Verb::Run { stage, dry_run } if dry_run => stage.plan(),
-        Verb::Run { stage, .. } => stage.open()?.run_all(),
+        Verb::Run(run) => run.run(),
         Verb::Chat(chat) => chat.run(),
         Verb::Score(score) => score.run(),
         Verb::Inspect(inspect) => inspect.run(),

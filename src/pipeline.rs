@@ -5,6 +5,7 @@ mod folder;
 mod inputs;
 mod models;
 mod plan;
+mod reproduce;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use self::inputs::{DPO, EVAL, LABEL, REWARD, RL, SAMPLE, SFT};
 use self::models::Models;
 pub use self::plan::{Planned, plan};
 use self::plan::{stages, table};
+pub use self::reproduce::{reproduce, reproduction_of};
 use crate::config::{Config, LabelerConfig};
 use crate::dpo;
 use crate::error::Result;
@@ -80,8 +82,7 @@ impl Pipeline {
         interrupt: Interrupt,
     ) -> Result<Self> {
         let device = config.backend.device()?;
-        let lock = run.lock()?;
-        run.write_text("config.toml", &config.to_toml()?)?;
+        let lock = folder::begin(&run, &config, &device)?;
         Ok(Self {
             config,
             run,

@@ -1,7 +1,8 @@
 //! The run folder: everything that one run writes, and the only writer inside it.
 //!
 //! What is written appears whole or not at all, so a run may be killed at any moment and started
-//! again. `stages.json` remembers which stages are finished and what they were given;
+//! again. `stages.json` remembers which stages are finished and what they were given,
+//! `manifest.json` with what program and machine;
 //! `metrics.jsonl` holds the numbers logged along the way. This room does not know what a stage
 //! does, nor what a model is. One process at a time writes to a run
 //! folder: [`RunDir::lock`].
@@ -9,7 +10,9 @@
 mod answers;
 pub(crate) mod atomic;
 mod checkpoint;
+mod compare;
 mod digest;
+mod environment;
 mod interrupt;
 mod journal;
 pub(crate) mod jsonl;
@@ -32,6 +35,8 @@ pub use answers::{ANSWERS, Answer, AnswerLog, AnswerToken, TokenUsage};
 pub(crate) use digest::{digest_file, digest_folder};
 
 pub use checkpoint::{Checkpoint, CheckpointConfig, write_state};
+pub use compare::{Compared, compare};
+pub use environment::Environment;
 pub use interrupt::Interrupt;
 pub use journal::Journal;
 pub use lock::RunLock;

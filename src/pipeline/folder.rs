@@ -3,10 +3,21 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use burn::prelude::*;
+
 use super::Pipeline;
 use super::inputs::Stage;
+use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::run::Journal;
+use crate::run::{Environment, Journal, RunDir, RunLock};
+
+/// Takes a run folder, and writes into it what is to be done with what.
+pub(super) fn begin(run: &RunDir, config: &Config, device: &Device) -> Result<RunLock> {
+    let lock = run.lock()?;
+    run.write_text("config.toml", &config.to_toml()?)?;
+    run.note_environment(Environment::current(device, config.seed))?;
+    Ok(lock)
+}
 
 impl Pipeline {
     /// A file or folder that an earlier stage has written.

@@ -343,6 +343,7 @@ fn a_full_disk_leaves_nothing_half_written() {
         &[
             ".lock",
             "config.toml",
+            "manifest.json",
             "metrics.jsonl",
             "sft",
             "tensorboard",
@@ -353,7 +354,7 @@ fn a_full_disk_leaves_nothing_half_written() {
         "sample",
         &without_sft,
         "completions.jsonl: cannot write",
-        &[".lock", "config.toml"],
+        &[".lock", "config.toml", "manifest.json"],
     );
 }
 

@@ -85,3 +85,85 @@ eval     would run: comes after reward
     let expected = "reward   would run: `preferences.jsonl` has changed";
     assert!(plan(&[]).contains(expected), "{}", plan(&[]));
 }
+
+#[test]
+fn a_run_is_reproduced_and_held_against_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (old, config) = (path("old"), "configs/smoke.toml");
+    let run = rlaif(&[
+        "run",
+        "--config",
+        config,
+        "--run",
+        &old,
+        "--set",
+        "rl.steps=2",
+    ]);
+    assert!(run.status.success(), "{}", stderr(&run));
+    let manifest = fs::read_to_string(folder.path().join("old/manifest.json")).unwrap();
+    for part in [
+        "\"version\": \"",
+        "\"rustc\": \"rustc ",
+        "\"burn\": \"0.",
+        "\"seed\": 17",
+    ] {
+        assert!(manifest.contains(part), "{part}: {manifest}");
+    }
+
+    let again = rlaif(&["run", "--reproduce", &old]);
+    let said = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(again.status.success(), "{said}{}", stderr(&again));
+    for file in [
+        "metrics.jsonl",
+        "policy/model/model.safetensors",
+        "eval.json",
+    ] {
+        assert!(said.contains(&format!("same     {file}\n")), "{said}");
+    }
+    assert!(!said.contains("differs"), "{said}");
+    check_changes(folder.path(), &old);
+}
+
+/// What a reproduction says of a run folder that was altered.
+fn check_changes(folder: &Path, old: &str) {
+    // Results of another day, by another program, from a labeler that has changed since.
+    let edit = |file: &str, from: &str, to: &str| {
+        let path = folder.join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from} is not in {file}: {text}");
+        fs::write(path, text.replacen(from, to, 1)).unwrap();
+    };
+    edit("old/metrics.jsonl", "\"entropy\":", "\"entropy\":1");
+    edit(
+        "old/manifest.json",
+        "\"rustc\": \"rustc ",
+        "\"rustc\": \"rustc 0 ",
+    );
+    let stages = fs::read_to_string(folder.join("old/stages.json")).unwrap();
+    let model = stages.find("\"models/labeler-xs\": \"").unwrap();
+    let digest = &stages[model + 22..model + 86];
+    edit("old/stages.json", digest, "0");
+    let new = folder.join("new");
+    let again = rlaif(&["run", "--reproduce", old, "--run", new.to_str().unwrap()]);
+    let (said, log) = (
+        String::from_utf8_lossy(&again.stdout).into_owned(),
+        stderr(&again),
+    );
+    assert_eq!(again.status.code(), Some(1), "{said}{log}");
+    assert!(
+        said.contains("differs  metrics.jsonl: stage sft, step 1: `entropy` was 1"),
+        "{said}"
+    );
+    assert!(
+        log.contains("rustc was rustc 0 ") && log.contains("`models/labeler-xs` has changed"),
+        "{log}"
+    );
+    assert!(log.contains("error: 1 of "), "{log}");
+    let onto_itself = rlaif(&["run", "--reproduce", old, "--run", old]);
+    assert!(
+        stderr(&onto_itself).contains("expected another folder"),
+        "{}",
+        stderr(&onto_itself)
+    );
+}

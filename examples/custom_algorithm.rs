@@ -13,8 +13,8 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use rand::rngs::StdRng;
 use rlaif::batch::Batch;
-use rlaif::log_prob::token_log_probs;
-use rlaif::model::{self, CausalLm, device_of};
+use rlaif::log_prob::{Scores, gradients};
+use rlaif::model::{self, Activations, CausalLm, device_of};
 use rlaif::optim::Learner;
 use rlaif::reward::Rule;
 use rlaif::rl::loss::nll;
@@ -47,10 +47,16 @@ impl<M: CausalLm> Algorithm<M> for ExpertIteration {
         let (vocab, max_len) = (policy.model.vocab_size(), policy.model.max_len());
         let device = device_of(&policy.model);
         let batch = Batch::new(&trees(&best), vocab, max_len, &device)?;
-        let loss: Tensor<1> = nll(token_log_probs(&policy.model, &batch, 1.0), batch.mask);
-        let told = loss.clone().detach().try_into_scalar::<f32>()?;
-        let (policy, grad_norm) = policy.step(loss)?;
-        let stats = vec![("loss", told.into()), ("grad_norm", grad_norm.into())];
+        let imitate = |model: &M, batch: Batch| {
+            let loss = |scores: Scores| {
+                let loss = nll(scores.log_probs, batch.mask.clone());
+                (loss.clone(), loss.detach())
+            };
+            Ok(gradients(model, &batch, 1.0, Activations::Kept, loss))
+        };
+        let (policy, grad_norm, losses) = policy.step_over([batch], imitate)?;
+        let loss = Tensor::cat(losses, 0).try_into_scalar::<f32>()?;
+        let stats = vec![("loss", loss.into()), ("grad_norm", grad_norm.into())];
         Ok((policy, stats))
     }
 }

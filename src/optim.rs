@@ -1,6 +1,7 @@
 //! Optimizers, their learning rates, and the [`Learner`]: a model together with its optimizer, and
 //! the step that moves both.
 
+mod copies;
 mod learner;
 mod masters;
 
@@ -12,6 +13,7 @@ use burn::optim::{
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::copies::{load_copy, save_copy};
 pub use self::learner::{Learner, clip_grad_norm};
 use crate::error::{Error, Result};
 

@@ -54,7 +54,7 @@ impl<M: Module> Training<M> {
     /// Writes a checkpoint into the folder `dir`.
     pub(crate) fn save(&self, dir: &Path) -> Result<()> {
         self.learner.save(dir)?;
-        self.validation.save(dir)?;
+        self.validation.save(dir, &self.learner.trained())?;
         write_state(dir, &self.n_tokens)
     }
 

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use burn::module::Module;
-use burn::store::RecordError;
+use burn::module::{Module, ParamId};
 use serde::{Deserialize, Serialize};
 
 use crate::config::at_least;
 use crate::error::{Error, Result};
+use crate::optim::{load_copy, save_copy};
 
 /// What the held-out rows are used for while a stage trains; names as in TRL.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,8 +104,9 @@ const MEASURED: &str = "validation.json";
 const BEST: &str = "best";
 
 impl<M: Module> Validation<M> {
-    /// Writes the measurements and the best model into the folder of a checkpoint.
-    pub(crate) fn save(&self, dir: &Path) -> Result<()> {
+    /// Writes the measurements and the weights `trained` of the best model into the folder of a
+    /// checkpoint.
+    pub(crate) fn save(&self, dir: &Path, trained: &[ParamId]) -> Result<()> {
         let model = self.best.as_ref().and_then(|(_, model)| model.as_ref());
         let measured = Measured {
             best: self.best.as_ref().map(|(loss, _)| *loss),
@@ -116,20 +117,16 @@ impl<M: Module> Validation<M> {
         let text = serde_json::to_string(&measured);
         let text = text.map_err(|e| Error::file(&path, e.to_string()))?;
         std::fs::write(&path, text).map_err(Error::io("write", &path))?;
-        let failed = |e: RecordError| Error::file(dir, e.to_string());
-        model.map_or(Ok(()), |model| {
-            model.clone().save_file(dir.join(BEST)).map_err(failed)
-        })
+        model.map_or(Ok(()), |model| save_copy(model, trained, (dir, BEST)))
     }
 
-    /// Takes over what [`save`](Self::save) wrote; `like` makes a model to put the weights into.
+    /// Takes over what [`save`](Self::save) wrote; `like` makes a model of the same run.
     pub(crate) fn load(mut self, dir: &Path, like: impl FnOnce() -> M) -> Result<Self> {
         let path = dir.join(MEASURED);
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let measured: Measured =
             serde_json::from_str(&text).map_err(|e| Error::file(&path, e.to_string()))?;
-        let failed = |e: RecordError| Error::file(dir, e.to_string());
-        let read = || like().try_load_file(dir.join(BEST)).map_err(failed);
+        let read = || load_copy(like(), (dir, BEST));
         let model = measured.kept.then(read).transpose()?;
         self.best = measured.best.map(|loss| (loss, model));
         self.since = measured.since;

@@ -163,6 +163,13 @@ impl<M: Module> Learner<M> {
         self.config.learning_rate_at(self.step, self.total_steps)
     }
 
+    /// The weights that are trained.
+    pub(crate) fn trained(&self) -> Vec<ParamId> {
+        let mut trained = Trained::default();
+        self.model.visit(&mut trained);
+        trained.ids
+    }
+
     /// Number of steps taken.
     pub fn steps(&self) -> usize {
         self.step

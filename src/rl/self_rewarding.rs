@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 
-use burn::store::RecordError;
+use burn::module::ParamId;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ use crate::label::{
     PromptedLabeler, Question, Reply, Request,
 };
 use crate::model::CausalLm;
-use crate::optim::Learner;
+use crate::optim::{Learner, load_copy, save_copy};
 use crate::tokenizer::Tokenizer;
 
 /// The policy in place of the run file's labeler, for the rewards of this stage.
@@ -99,6 +99,7 @@ impl<M: CausalLm> SelfJudge<M> {
         Box::new(Refreshing {
             algorithm,
             judge: self,
+            trained: Vec::new(),
             steps: 0,
         })
     }
@@ -138,6 +139,8 @@ impl<M: CausalLm> Answerer for SelfJudge<M> {
 struct Refreshing<M: CausalLm> {
     algorithm: Box<dyn Algorithm<M>>,
     judge: SelfJudge<M>,
+    /// The weights in which the judge differs from the initial policy.
+    trained: Vec<ParamId>,
     /// Steps so far.
     steps: usize,
 }
@@ -162,6 +165,7 @@ impl<M: CausalLm> Algorithm<M> for Refreshing<M> {
         rng: &mut StdRng,
     ) -> Result<(Learner<M>, UpdateStats)> {
         let (policy, stats) = self.algorithm.update(policy, rollouts, kl_coef, rng)?;
+        self.trained = policy.trained();
         self.steps += 1;
         if self.steps.is_multiple_of(self.judge.config.refresh_steps) {
             let mut answerer = self.judge.answerer.borrow_mut();
@@ -178,9 +182,8 @@ impl<M: CausalLm> Algorithm<M> for Refreshing<M> {
         if !self.has_refreshed() {
             return Ok(());
         }
-        let failed = |e: RecordError| Error::file(dir, e.to_string());
-        let model = self.judge.answerer.borrow().model.clone();
-        model.save_file(dir.join(JUDGE)).map_err(failed)
+        let model = &self.judge.answerer.borrow().model;
+        save_copy(model, &self.trained, (dir, JUDGE))
     }
 
     fn load(&mut self, dir: &Path) -> Result<()> {
@@ -191,10 +194,8 @@ impl<M: CausalLm> Algorithm<M> for Refreshing<M> {
         if !self.has_refreshed() {
             return Ok(());
         }
-        let failed = |e: RecordError| Error::file(dir, e.to_string());
         let mut answerer = self.judge.answerer.borrow_mut();
-        let model = answerer.model.clone();
-        answerer.model = model.try_load_file(dir.join(JUDGE)).map_err(failed)?;
+        answerer.model = load_copy(answerer.model.clone(), (dir, JUDGE))?;
         Ok(())
     }
 }

@@ -266,7 +266,7 @@ impl<'a, M: CausalLm> State<'a, M> {
         write_state(dir, &self.done)?;
         self.policy.save(&dir.join(POLICY))?;
         self.reference.save(dir)?;
-        self.validation.save(dir)?;
+        self.validation.save(dir, &self.policy.trained())?;
         algorithm.save(&dir.join(ALGORITHM))
     }
 }

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::path::Path;
 
+use burn::module::ParamId;
 use serde::{Deserialize, Serialize};
 
 use super::UpdateStats;
@@ -171,15 +172,16 @@ impl<'a, M: CausalLm> RlValidation<'a, M> {
         Ok(self.measured.observe(-best, || model))
     }
 
-    /// Writes the measurements and the best policy into the folder of a checkpoint.
-    pub(super) fn save(&self, dir: &Path) -> Result<()> {
+    /// Writes the measurements and the weights `trained` of the best policy into the folder of a
+    /// checkpoint.
+    pub(super) fn save(&self, dir: &Path, trained: &[ParamId]) -> Result<()> {
         match self.held_out {
-            Some(_) => self.measured.save(dir),
+            Some(_) => self.measured.save(dir, trained),
             None => Ok(()),
         }
     }
 
-    /// Takes over what [`save`](Self::save) wrote; `model` gives a policy to be filled.
+    /// Takes over what [`save`](Self::save) wrote; `model` gives a policy of this run.
     pub(super) fn load(self, dir: &Path, model: impl FnOnce() -> M) -> Result<Self> {
         Ok(match self.held_out {
             Some(_) => Self {

@@ -79,7 +79,10 @@ fn check_kills(kinds: impl Iterator<Item = Kind>) {
 fn adapters_go_on_as_exactly() {
     let root = tempfile::tempdir().unwrap();
     let (whole, killed) = (root.path().join("whole"), root.path().join("killed"));
-    let overrides = ["policy.lora={lora_r=4,lora_alpha=8.0,lora_target_modules=\"all-linear\"}"];
+    let overrides = [
+        "policy.lora={lora_r=4,lora_alpha=8.0,lora_target_modules=\"all-linear\"}",
+        "rl.validation={num_prompts=8,eval_steps=1,load_best_model_at_end=true}",
+    ];
     finish(KINDS[0], &overrides, &whole);
     for place in ["sft: saved at step 1", "rl: saved at step 2"] {
         kill_at(&killed, &overrides, place);
@@ -88,6 +91,7 @@ fn adapters_go_on_as_exactly() {
     // labeler-xs has 0.37 M weights of 4 bytes.
     assert!(size("policy/step-2/policy/model.bpk") < 400_000);
     assert!(size("policy/step-2/algorithm/model.bpk") < 400_000);
+    assert!(size("policy/step-2/best.bpk") < 400_000);
     finish(KINDS[0], &overrides, &killed);
     assert!(
         whole

@@ -7,6 +7,7 @@
 //! What fits into one chunk is computed once.
 
 mod head;
+mod leaves;
 mod softmax;
 
 use burn::optim::GradientsParams;

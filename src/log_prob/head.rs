@@ -7,6 +7,7 @@ use burn::prelude::*;
 use burn::tensor::{DType, IndexingUpdateOp};
 
 use super::Scores;
+use super::leaves::{ByScores, Leaves};
 use super::softmax::{Readings, Softmax};
 use crate::batch::Batch;
 use crate::model::{CausalLm, Forward};
@@ -51,14 +52,7 @@ impl<M: CausalLm> Head<'_, M> {
         let hidden = self.model.hidden(batch.input.clone(), None).inner();
         let chunks = chunks(hidden, batch, rows);
         let readings = chunks.iter().map(|chunk| self.read(chunk)).collect();
-        let [log_probs, entropy, top, mean_logits] =
-            columns(readings, batch).map(|values| in_place(values, batch));
-        Scores {
-            log_probs,
-            entropy,
-            top,
-            mean_logits,
-        }
+        placed(columns(readings, batch), batch)
     }
 
     /// See [`super::gradients`]; `pass` has read `batch`, and the head goes through `rows` tokens
@@ -190,6 +184,17 @@ fn columns(readings: Vec<Readings>, batch: &Batch) -> [Tensor<1>; 4] {
     })
 }
 
+/// [`columns`] where the batch has them.
+pub(super) fn placed(columns: [Tensor<1>; 4], batch: &Batch) -> Scores {
+    let [log_probs, entropy, top, mean_logits] = columns.map(|values| in_place(values, batch));
+    Scores {
+        log_probs,
+        entropy,
+        top,
+        mean_logits,
+    }
+}
+
 /// Puts one number per completion token, `[tokens]`, where the batch has it, `[completions, len]`.
 fn in_place(values: Tensor<1>, batch: &Batch) -> Tensor<2> {
     let [n, len] = batch.targets.dims();
@@ -241,56 +246,6 @@ impl Recorded {
         let found = GradientsParams::from_grads(found, model);
         grads.accumulate(model, gradients_in_f32(model, found));
         by_hidden.unwrap_or_else(|| chunk.hidden.zeros_like())
-    }
-}
-
-/// Log-probabilities and entropies as leaves of a graph, each `[tokens]`.
-struct Leaves {
-    log_probs: Tensor<1>,
-    entropy: Tensor<1>,
-    /// `top` and the mean logits.
-    told: [Tensor<1>; 2],
-}
-
-/// Gradient of a loss by what it was made of, each `[tokens, 1]`.
-struct ByScores {
-    log_prob: Tensor<2>,
-    entropy: Option<Tensor<2>>,
-}
-
-impl Leaves {
-    fn new([log_probs, entropy, told @ ..]: [Tensor<1>; 4], recording: Recording) -> Self {
-        let entropy = entropy.autodiff();
-        Self {
-            log_probs: log_probs.autodiff().require_grad(),
-            entropy: match recording {
-                Recording::LogProbs => entropy,
-                Recording::WithEntropy => entropy.require_grad(),
-            },
-            told: told.map(Tensor::autodiff),
-        }
-    }
-
-    fn scores(&self, batch: &Batch) -> Scores {
-        let [top, mean_logits] = &self.told;
-        let [log_probs, entropy, top, mean_logits] =
-            [&self.log_probs, &self.entropy, top, mean_logits].map(|x| in_place(x.clone(), batch));
-        Scores {
-            log_probs,
-            entropy,
-            top,
-            mean_logits,
-        }
-    }
-
-    fn gradient(self, loss: &Tensor<1>) -> ByScores {
-        let mut grads = loss.backward();
-        let log_prob = self.log_probs.grad_remove(&mut grads);
-        let log_prob = log_prob.unwrap_or_else(|| self.log_probs.zeros_like().inner());
-        ByScores {
-            log_prob: log_prob.unsqueeze_dim(1),
-            entropy: (self.entropy.grad_remove(&mut grads)).map(|by| by.unsqueeze_dim(1)),
-        }
     }
 }
 

@@ -182,6 +182,7 @@ impl SuiteConfig {
         PolicyConfig {
             model,
             prompt_template: self.prompt_template.clone(),
+            dtype: Default::default(),
             lora: None,
             chat_template_kwargs: Default::default(),
         }

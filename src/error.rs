@@ -137,12 +137,12 @@ pub enum Error {
         symptoms: String,
     },
     /// The user wished to stop; what was done is saved.
-    #[error("interrupted: {stage} is saved at step {step}; the same command goes on from there")]
+    #[error("interrupted: {stage} is saved at {place}; the same command goes on from there")]
     Interrupted {
         /// Name of the stage.
         stage: String,
-        /// Steps taken.
-        step: usize,
+        /// How far it came, such as `step 3`.
+        place: String,
     },
     /// The request makes no sense for this run: a stage without its input, for instance.
     #[error("{0}")]

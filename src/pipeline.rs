@@ -6,13 +6,14 @@ mod inputs;
 mod models;
 mod plan;
 mod reproduce;
+mod rows;
 
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use serde_json::json;
 
-use self::inputs::{DPO, EVAL, LABEL, REWARD, RL, SAMPLE, SFT};
+use self::inputs::{DPO, LABEL, REWARD, RL, SAMPLE, SFT};
 use self::models::Models;
 pub use self::plan::{Planned, plan};
 use self::plan::{stages, table};
@@ -20,15 +21,12 @@ pub use self::reproduce::{reproduce, reproduction_of};
 use crate::config::{Config, LabelerConfig};
 use crate::dpo;
 use crate::error::Result;
-use crate::eval::{self, Contender};
-use crate::label::{self, Labeler, OracleLabeler};
+use crate::label::Labeler;
 use crate::model;
-use crate::record::{Completion, Preference, read_jsonl};
+use crate::record::{Preference, read_jsonl};
 use crate::reward::{self, ModelReward, Reward};
-use crate::rl::{self, Policy, RlRun};
+use crate::rl::{self, RlRun};
 use crate::run::{ANSWERS, Interrupt, RunDir, RunLock};
-use crate::sample;
-use crate::seed::rng_for;
 use crate::sft;
 use crate::world::World;
 
@@ -55,7 +53,7 @@ impl Pipeline {
         Self::open(config, RunDir::create(root)?, None, Interrupt::default())
     }
 
-    /// Lets `interrupt` end a training, which saves its state first.
+    /// Lets `interrupt` end a stage, which saves its state first.
     #[must_use]
     pub fn ended_by(mut self, interrupt: &Interrupt) -> Self {
         self.interrupt = interrupt.clone();
@@ -135,66 +133,6 @@ impl Pipeline {
             self.run
                 .write_json("sft.json", &json!({ "tokens_per_second": rate }))?;
             journal.finish()
-        })
-    }
-
-    /// Stage 1: completions of the fine-tuned policy, to be labeled.
-    ///
-    /// # Errors
-    /// See [`sample::sample`].
-    pub fn sample(&self) -> Result<()> {
-        self.stage(SAMPLE, |_| {
-            let (model, tokenizer) = self.models()?.load(&self.initial_policy()?)?;
-            let policy = Policy {
-                model: &model,
-                tokenizer: &tokenizer,
-                config: &self.config.policy,
-            };
-            let prompts = self.config.data.read_preference_prompts()?;
-            let config = &self.config.sample;
-            let mut rng = rng_for(self.config.seed, "sample", 0);
-            let completions = sample::sample(
-                &policy,
-                &prompts,
-                config.num_generations,
-                &config.sampling,
-                &mut rng,
-            )?;
-            self.run.write_records("completions.jsonl", &completions)
-        })
-    }
-
-    /// Stage 2: preferences between the completions; with the embedded world, held against its
-    /// truth.
-    ///
-    /// # Errors
-    /// See [`label::label`].
-    pub fn label(&self) -> Result<()> {
-        self.stage(LABEL, |_| {
-            let completions: Vec<Completion> =
-                read_jsonl(self.input("completions.jsonl", "sample")?)?;
-            let mut labeler = self.labeler(&self.config.labeler)?;
-            let labels = label::label(labeler.as_mut(), &completions)?;
-            self.run
-                .write_records("preferences.jsonl", &labels.preferences)?;
-            self.run
-                .write_records("unlabeled.jsonl", &labels.unlabeled)?;
-            let alignment = match self.config.data.oracle() {
-                Some(_) => {
-                    let mut gold = OracleLabeler::new(World::tiny_tldr());
-                    Some(label::alignment(&labels.preferences, &mut gold)?)
-                }
-                None => None,
-            };
-            if let Some(found) = &alignment {
-                tracing::info!("alignment {:.3}", found.alignment);
-            }
-            let report = labels.report(alignment);
-            let mut metrics = self.run.metrics()?;
-            metrics.open("label")?;
-            metrics.write("label", labels.len(), &report.metrics())?;
-            tracing::info!("same position {:.3}", report.positions.same_position);
-            self.run.write_json("label.json", &report)
         })
     }
 
@@ -298,68 +236,6 @@ impl Pipeline {
             models::save(&self.run, "policy/model", &model, &tokenizer)?;
             journal.finish()
         })
-    }
-
-    /// Stage 5: the optimised policy against the one it started from, on held-out prompts.
-    ///
-    /// # Errors
-    /// See [`eval::run`].
-    pub fn eval(&self) -> Result<()> {
-        let optimised_by = if self.config.dpo.is_some() {
-            "dpo"
-        } else {
-            "rl"
-        };
-        self.stage(EVAL, |_| {
-            let contenders = [
-                self.contender("policy", &self.input("policy/model", optimised_by)?)?,
-                self.contender("sft", &self.initial_policy()?)?,
-            ];
-            for contender in &contenders {
-                let rel = format!("eval/{}.jsonl", contender.name);
-                self.run.write_records(rel, &contender.completions)?;
-            }
-            let oracle = self.config.data.oracle();
-            let mut judges = self.judges()?;
-            let (comparisons, report) =
-                eval::run(&contenders, &[(0, 1)], &mut judges, oracle.as_ref())?;
-            self.run.write_records("comparisons.jsonl", &comparisons)?;
-            self.run.write_json("eval.json", &report)
-        })
-    }
-
-    /// The completions of a policy on the held-out prompts.
-    ///
-    /// # Errors
-    /// The model or the prompts cannot be read, or a prompt does not fit.
-    pub fn contender(&self, name: &str, dir: &Path) -> Result<Contender> {
-        let (model, tokenizer) = self.models()?.load(dir)?;
-        let policy = Policy {
-            model: &model,
-            tokenizer: &tokenizer,
-            config: &self.config.policy,
-        };
-        let prompts = self.config.data.read_eval_prompts()?;
-        let mut rng = rng_for(self.config.seed, "eval", 0);
-        let sampling = &self.config.eval.sampling;
-        let completions = sample::sample(&policy, &prompts, 1, sampling, &mut rng)?;
-        Ok(Contender {
-            name: name.into(),
-            completions,
-        })
-    }
-
-    /// The judges of the run file.
-    ///
-    /// # Errors
-    /// A model cannot be loaded, or the oracle is asked about texts that it does not know.
-    pub fn judges(&self) -> Result<Vec<Box<dyn Labeler>>> {
-        self.config
-            .eval
-            .judges
-            .iter()
-            .map(|config| self.labeler(config))
-            .collect()
     }
 
     /// Where the policy is that stages 1 to 4 start from.

@@ -11,6 +11,8 @@ mod conversation;
 mod demonstration;
 mod evaluation;
 mod inference;
+mod judged;
+pub(crate) mod kept;
 mod label;
 mod pairs;
 pub mod rows;
@@ -26,6 +28,8 @@ pub use self::evaluation::{
     read_subset_verdicts, read_verdicts,
 };
 pub use self::inference::{Answered, Rewarded, Scored};
+pub use self::judged::{Compared, Judged, Usage, Verdict};
+pub use self::kept::Kept;
 pub use self::label::{Label, LabelFailure};
 pub use self::pairs::{
     AnswerPair, PairOptions, PairReader, Pairing, Transcripts, read_demonstrations,

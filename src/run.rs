@@ -16,6 +16,7 @@ mod environment;
 mod interrupt;
 mod journal;
 pub(crate) mod jsonl;
+mod kept;
 pub(crate) mod ledger;
 mod lock;
 mod metrics;
@@ -39,6 +40,7 @@ pub use compare::{Compared, compare};
 pub use environment::Environment;
 pub use interrupt::Interrupt;
 pub use journal::Journal;
+pub use kept::KeptRows;
 pub use lock::RunLock;
 pub use metrics::{Metric, MetricsLog};
 
@@ -98,6 +100,15 @@ impl RunDir {
         rows: impl IntoIterator<Item = &'a T>,
     ) -> Result<()> {
         record::write_jsonl(self.inside(rel)?, rows)
+    }
+
+    /// Writes rows as JSONL as they come; the first that fails is the error, and nothing is written.
+    pub fn write_stream<T: Record>(
+        &self,
+        rel: impl AsRef<Path>,
+        rows: impl Iterator<Item = Result<T>>,
+    ) -> Result<()> {
+        jsonl::write_stream(&self.inside(rel)?, rows)
     }
 
     /// Writes a value as indented JSON.

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::label::{Labeler, Pair};
 use crate::progress::Progress;
-use crate::record::{Comparison, Completion};
+use crate::record::kept::{Kept, resume};
+use crate::record::{Compared, Comparison, Completion};
 use crate::world::Oracle;
 use length::length_controlled_win_rate;
 use stats::{Interval, wilson};
@@ -90,21 +91,63 @@ pub fn run(
     judges: &mut [Box<dyn Labeler>],
     oracle: Option<&Oracle>,
 ) -> Result<(Vec<Comparison>, EvalReport)> {
+    let mut verdicts = Vec::new();
+    judge(contenders, pairs, judges, &mut verdicts)?;
+    report(contenders, pairs, verdicts, oracle)
+}
+
+/// What judges say of the `pairs` of contenders: for every judge, for every pair, the prompts in
+/// order. Goes on behind the verdicts that are there.
+///
+/// # Errors
+/// A judge or `verdicts` fails, or two contenders did not answer the same prompts.
+pub fn judge(
+    contenders: &[Contender],
+    pairs: &[(usize, usize)],
+    judges: &mut [Box<dyn Labeler>],
+    verdicts: &mut impl Kept<Compared>,
+) -> Result<()> {
+    let mut begin = 0;
+    for judge in judges {
+        for &(a, b) in pairs {
+            let (a, b) = (&contenders[a], &contenders[b]);
+            same_prompts(a, b)?;
+            compare(judge.as_mut(), [a, b], begin, verdicts)?;
+            begin += a.completions.len();
+        }
+    }
+    Ok(())
+}
+
+/// What the verdicts of [`judge`] come to.
+///
+/// # Errors
+/// The oracle does not know a prompt.
+pub fn report(
+    contenders: &[Contender],
+    pairs: &[(usize, usize)],
+    verdicts: Vec<Compared>,
+    oracle: Option<&Oracle>,
+) -> Result<(Vec<Comparison>, EvalReport)> {
     let mut report = EvalReport::default();
     for contender in contenders {
         let found = describe(&contender.completions, oracle)?;
         report.policies.insert(contender.name.clone(), found);
     }
     let mut comparisons = Vec::new();
-    for judge in judges {
-        let rates = report.win_rate.entry(judge.name().to_string()).or_default();
+    let mut verdicts = verdicts.into_iter().peekable();
+    while let Some(first) = verdicts.peek() {
+        let judge = first.judge.clone();
         for &(a, b) in pairs {
             let (a, b) = (&contenders[a], &contenders[b]);
-            let (rows, no_verdict) = compare(judge.as_mut(), a, b)?;
+            let said: Vec<Compared> = verdicts.by_ref().take(a.completions.len()).collect();
+            let n = said.len();
+            let rows: Vec<Comparison> = said.into_iter().filter_map(Compared::verdict).collect();
             let rate = WinRate {
-                no_verdict,
+                no_verdict: n - rows.len(),
                 ..win_rate(&rows)
             };
+            let rates = report.win_rate.entry(judge.clone()).or_default();
             rates.insert(format!("{}_vs_{}", a.name, b.name), rate);
             comparisons.extend(rows);
         }
@@ -134,53 +177,56 @@ fn describe(completions: &[Completion], oracle: Option<&Oracle>) -> Result<Polic
     Ok(report)
 }
 
-/// The verdicts, and the number of pairs without one.
+fn same_prompts(a: &Contender, b: &Contender) -> Result<()> {
+    let ids = |contender: &Contender| {
+        let ids = contender.completions.iter().map(|row| &row.prompt_id);
+        ids.cloned().collect::<Vec<_>>()
+    };
+    if ids(a) == ids(b) {
+        return Ok(());
+    }
+    let message = format!(
+        "`{}` and `{}` did not answer the same prompts",
+        a.name, b.name
+    );
+    Err(Error::Usage(message))
+}
+
+/// One judge on one pair of contenders, whose verdicts begin at row `begin`.
 fn compare(
     judge: &mut dyn Labeler,
-    a: &Contender,
-    b: &Contender,
-) -> Result<(Vec<Comparison>, usize)> {
-    let ids = |contender: &Contender| {
-        contender
-            .completions
-            .iter()
-            .map(|row| row.prompt_id.clone())
-            .collect::<Vec<_>>()
-    };
-    if ids(a) != ids(b) {
-        let message = format!(
-            "`{}` and `{}` did not answer the same prompts",
-            a.name, b.name
-        );
-        return Err(Error::Usage(message));
-    }
+    [a, b]: [&Contender; 2],
+    begin: usize,
+    verdicts: &mut impl Kept<Compared>,
+) -> Result<()> {
     let pairs: Vec<(&Completion, &Completion)> = a.completions.iter().zip(&b.completions).collect();
+    let at_once = judge.batch_size().max(1);
+    let done = resume(verdicts, begin..begin + pairs.len(), at_once)?;
     let label = format!("eval {} vs {} by {}", a.name, b.name, judge.name());
-    let mut progress = Progress::new(&label, pairs.len() as u64, "pairs");
-    let (mut rows, mut silent) = (Vec::with_capacity(pairs.len()), 0);
-    for chunk in pairs.chunks(judge.batch_size().max(1)) {
+    let mut progress = Progress::new(&label, pairs.len() as u64, "pairs").resumed_at(done as u64);
+    for chunk in pairs[done..].chunks(at_once) {
         let asked: Vec<Pair> = chunk.iter().map(|(a, b)| Pair::of(a, b)).collect();
         let judgements = judge.compare(&asked)?;
-        for ((row_a, row_b), judged) in chunk.iter().zip(judgements) {
-            // Equal texts are a tie whatever a judge's position bias says.
-            let equal = row_a.completion == row_b.completion;
-            let Some(p_win) = (if equal { Some(0.5) } else { judged.p_a() }) else {
-                silent += 1;
-                continue;
-            };
-            rows.push(Comparison {
-                prompt_id: row_a.prompt_id.clone(),
-                judge: judge.name().to_string(),
-                a: a.name.clone(),
-                b: b.name.clone(),
-                p_win,
-                length_a: row_a.n_tokens,
-                length_b: row_b.n_tokens,
+        let rows = chunk
+            .iter()
+            .zip(judgements)
+            .map(|((row_a, row_b), judged)| {
+                // Equal texts are a tie whatever a judge's position bias says.
+                let equal = row_a.completion == row_b.completion;
+                Compared {
+                    prompt_id: row_a.prompt_id.clone(),
+                    judge: judge.name().to_string(),
+                    a: a.name.clone(),
+                    b: b.name.clone(),
+                    p_win: if equal { Some(0.5) } else { judged.p_a() },
+                    length_a: row_a.n_tokens,
+                    length_b: row_b.n_tokens,
+                }
             });
-        }
+        verdicts.append(rows.collect())?;
         progress.inc(chunk.len() as u64);
     }
-    Ok((rows, silent))
+    Ok(())
 }
 
 /// The win rate that comparisons of one pair of policies by one judge amount to.

@@ -3,15 +3,13 @@
 //! A labeler decides what is asked ([`PromptedLabeler`](super::PromptedLabeler)); an [`Answerer`]
 //! says what comes next. It has two primitives: how probable each of a few answers is, and a text.
 
-use std::iter::Sum;
-use std::ops::{Add, AddAssign};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::generate::SamplingConfig;
-use crate::record::Method;
+use crate::record::{Method, Usage};
 
 /// A text to go on from, in the parts that an answerer may treat apart. The text is all three,
 /// one after the other.
@@ -96,47 +94,6 @@ impl Decoding {
             return Err(Error::field(name, "a list with an empty text", "texts"));
         }
         Ok(())
-    }
-}
-
-/// What a question cost. Tokens are those of the texts, whatever was saved by sharing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Usage {
-    /// Questions put to the answerer.
-    pub requests: u64,
-    /// Of those, the ones answered from a cache.
-    pub cached: u64,
-    /// Tokens read.
-    pub prompt_tokens: u64,
-    /// Tokens written.
-    pub completion_tokens: u64,
-    /// US dollars, by the labeler's price; what a cache answers costs nothing.
-    pub cost_usd: f64,
-}
-
-impl Add for Usage {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            requests: self.requests + other.requests,
-            cached: self.cached + other.cached,
-            prompt_tokens: self.prompt_tokens + other.prompt_tokens,
-            completion_tokens: self.completion_tokens + other.completion_tokens,
-            cost_usd: self.cost_usd + other.cost_usd,
-        }
-    }
-}
-
-impl AddAssign for Usage {
-    fn add_assign(&mut self, other: Self) {
-        *self = *self + other;
-    }
-}
-
-impl Sum for Usage {
-    fn sum<I: Iterator<Item = Self>>(items: I) -> Self {
-        items.fold(Self::default(), Add::add)
     }
 }
 

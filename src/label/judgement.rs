@@ -49,11 +49,6 @@ impl Judgement {
             (first, second) => first.or(second),
         }
     }
-
-    /// Whether the same position won in both orders: position bias at work.
-    pub fn same_position(&self) -> Option<bool> {
-        Some((self.p_a_first? > 0.5) != (self.p_a_second? > 0.5))
-    }
 }
 
 /// What a labeler says of one completion.
@@ -91,12 +86,12 @@ mod tests {
     #[test]
     fn a_verdict_needs_every_order_that_was_asked() {
         let both = Judgement::of_both(0.9, 0.3, Method::LogProbs);
-        assert_eq!((both.p_a(), both.same_position()), (Some(0.6), Some(true)));
+        assert_eq!(both.p_a(), Some(0.6));
         let single = Judgement {
             p_a_second: None,
             ..both.clone()
         };
-        assert_eq!((single.p_a(), single.same_position()), (Some(0.9), None));
+        assert_eq!(single.p_a(), Some(0.9));
         let message = "refused".to_string();
         let half = Judgement {
             no_verdict: Some(NoAnswer::Failed { message }),

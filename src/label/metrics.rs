@@ -1,18 +1,6 @@
 //! The labeler's line in `metrics.jsonl`.
 
-use super::{LabelReport, Labels, Usage};
-
-impl Labels {
-    /// Number of pairs, with a verdict and without.
-    pub fn len(&self) -> usize {
-        self.preferences.len() + self.unlabeled.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
+use super::{LabelReport, Usage};
 
 impl LabelReport {
     /// What the labeler cost and how it behaved:

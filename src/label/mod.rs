@@ -33,9 +33,7 @@ mod tally;
 mod verdict;
 
 pub use answer::{Candidates, Sharing, answer_log_probs};
-pub use answerer::{
-    Answered, Answerer, Choice, Decoding, NoAnswer, Question, Reply, Request, Usage,
-};
+pub use answerer::{Answered, Answerer, Choice, Decoding, NoAnswer, Question, Reply, Request};
 pub use asking::Asking;
 pub use config::{AskConfig, LabelerConfig};
 pub use ensemble::{Combine, Ensemble};
@@ -45,14 +43,18 @@ pub use judgement::{Judgement, Scored};
 pub use labeling::LabelingConfig;
 pub use local::{Format, LocalAnswerer, LocalLabeler};
 pub use oracle::{OracleLabeler, held_out_pairs};
-pub use position::Positions;
+pub use position::{PositionCounts, Positions};
 pub use prompted::PromptedLabeler;
 pub use report::{
     GoldReport, LabelerAgreement, LabelerReport, LabelingReport, LengthReport, PositionReport,
     Prices, Rate, RatioBin, report_labels,
 };
-pub use stage::{Alignment, LabelReport, Labels, alignment, label};
+pub use stage::{
+    Alignment, AlignmentCounts, LabelCounts, LabelReport, Labels, alignment, judge, label, pairs,
+};
 pub(crate) use tally::Tally as LabelTally;
+
+pub use crate::record::Usage;
 
 use crate::error::Result;
 use crate::record::{AnswerPair, Completion, Context};

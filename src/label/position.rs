@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::eval::stats::{Interval, wilson};
+use super::report::{PositionReport, Rate};
+use crate::eval::stats::{Interval, two_sided_binomial_p, wilson};
 use crate::record::Preference;
 
 /// What the position of the completions did to verdicts.
@@ -10,7 +11,7 @@ use crate::record::Preference;
 pub struct Positions {
     /// Pairs asked in both orders.
     pub both_orders: usize,
-    /// Of those, the share where the same position won both times.
+    /// Of those, the share where the same position won both times; a tie is no win.
     pub same_position: f64,
     /// 95% interval of it.
     pub same_position_ci: Interval,
@@ -21,43 +22,78 @@ pub struct Positions {
     pub first_wins: f64,
 }
 
+/// Verdicts counted by the position that won.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct PositionCounts {
+    n_both: usize,
+    n_first: usize,
+    n_second: usize,
+    n_asked: usize,
+    first_wins: f64,
+    /// Sum over both orders of the pairs asked in both.
+    p_first: f64,
+}
+
+impl PositionCounts {
+    /// Counts the verdicts of one pair: the probability that a completion is better when it is
+    /// shown first, and when it is shown second.
+    pub fn add(&mut self, shown_first: Option<f32>, shown_second: Option<f32>) {
+        let of_first = [shown_first, shown_second.map(|p| 1.0 - p)];
+        for p in of_first.into_iter().flatten() {
+            self.n_asked += 1;
+            self.first_wins += points(p);
+        }
+        let [Some(one), Some(other)] = of_first else {
+            return;
+        };
+        self.n_both += 1;
+        self.n_first += usize::from(one > 0.5 && other > 0.5);
+        self.n_second += usize::from(one < 0.5 && other < 0.5);
+        self.p_first += f64::from(one) + f64::from(other);
+    }
+
+    /// What it comes to, for `label.json`.
+    pub fn positions(&self) -> Positions {
+        let n_same = self.n_first + self.n_second;
+        let share = |part: f64, whole: usize| part / whole.max(1) as f64;
+        Positions {
+            both_orders: self.n_both,
+            same_position: share(n_same as f64, self.n_both),
+            same_position_ci: wilson(n_same as f64, self.n_both),
+            first_position: share(self.n_first as f64, n_same),
+            first_wins: share(self.first_wins, self.n_asked),
+        }
+    }
+
+    /// What it comes to, for a report on labels; `None` where no pair was asked in both orders.
+    pub fn report(&self) -> Option<PositionReport> {
+        let n_same = self.n_first + self.n_second;
+        (self.n_both > 0).then(|| PositionReport {
+            same_position: Rate::of(n_same as f64, self.n_both),
+            first: Rate::of(self.n_first as f64, n_same),
+            p_value: two_sided_binomial_p(self.n_first, n_same),
+            mean_p_first: self.p_first / (2 * self.n_both) as f64,
+        })
+    }
+}
+
+/// A win is 1, a tie half of it.
+pub(super) fn points(p: f32) -> f64 {
+    match p.total_cmp(&0.5) {
+        std::cmp::Ordering::Greater => 1.0,
+        std::cmp::Ordering::Equal => 0.5,
+        std::cmp::Ordering::Less => 0.0,
+    }
+}
+
 impl Positions {
     /// Counts the verdicts of preferences that carry them.
     pub fn of(preferences: &[Preference]) -> Self {
-        let orders = || {
-            preferences
-                .iter()
-                .filter_map(|row| Some((row.p_first?, row.p_second?)))
-        };
-        let n = orders().count();
-        let first = orders().filter(|&(shown_first, shown_second)| {
-            // The chosen completion wins in the first place, the other one does so too.
-            shown_first > 0.5 && shown_second <= 0.5
-        });
-        let second = orders()
-            .filter(|&(shown_first, shown_second)| shown_first <= 0.5 && shown_second > 0.5);
-        let (first, second) = (first.count(), second.count());
-        let singles = preferences.iter().flat_map(|row| {
-            let by_second = row.p_second.map(|p| 1.0 - p);
-            [row.p_first, by_second].into_iter().flatten()
-        });
-        let (mut wins, mut asked) = (0.0, 0);
-        for p_of_first in singles {
-            wins += match p_of_first.total_cmp(&0.5) {
-                std::cmp::Ordering::Less => 0.0,
-                std::cmp::Ordering::Equal => 0.5,
-                std::cmp::Ordering::Greater => 1.0,
-            };
-            asked += 1;
+        let mut counts = PositionCounts::default();
+        for row in preferences {
+            counts.add(row.p_first, row.p_second);
         }
-        let share = |part: f64, whole: usize| part / whole.max(1) as f64;
-        Self {
-            both_orders: n,
-            same_position: share((first + second) as f64, n),
-            same_position_ci: wilson((first + second) as f64, n),
-            first_position: share(first as f64, first + second),
-            first_wins: share(wins, asked),
-        }
+        counts.positions()
     }
 }
 

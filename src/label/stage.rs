@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Judgement, Labeler, Pair, Positions, Usage, verdict};
+use super::{Labeler, Pair, PositionCounts, Positions, Usage, verdict};
 use crate::error::Result;
 use crate::eval::stats::{Interval, wilson};
 use crate::progress::Progress;
-use crate::record::{AnswerPair, Completion, Method, Preference, Unlabeled};
+use crate::record::kept::{Kept, resume};
+use crate::record::{AnswerPair, Completion, Judged, Method, Preference, Unlabeled, Verdict};
 
 /// What a labeler made of pairs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,12 +18,20 @@ pub struct Labels {
     pub preferences: Vec<Preference>,
     /// The pairs without.
     pub unlabeled: Vec<Unlabeled>,
-    /// Verdicts by how they were found.
-    pub methods: BTreeMap<Method, usize>,
-    /// Pairs whose text had to lose its beginning to fit.
-    pub truncated: usize,
-    /// What all of them cost.
-    pub usage: Usage,
+    /// All of them, counted.
+    pub counts: LabelCounts,
+}
+
+/// Labels counted one by one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LabelCounts {
+    labeled: usize,
+    ties: usize,
+    no_verdict: BTreeMap<String, usize>,
+    truncated: usize,
+    methods: BTreeMap<Method, usize>,
+    positions: PositionCounts,
+    usage: Usage,
 }
 
 /// `label.json`.
@@ -48,90 +57,139 @@ pub struct LabelReport {
     pub usage: Usage,
 }
 
-/// Compares consecutive completions of each prompt: the first with the second, the third with the
-/// fourth, and so on. Pairs of equal texts are left out, for there is nothing to prefer.
+/// Compares the completions of each prompt as [`pairs`] makes them meet.
 ///
 /// # Errors
 /// The labeler fails.
 pub fn label(labeler: &mut dyn Labeler, completions: &[Completion]) -> Result<Labels> {
-    let pairs: Vec<(&Completion, &Completion)> = completions
-        .chunk_by(|a, b| a.prompt_id == b.prompt_id)
-        .flat_map(|group| group.chunks_exact(2))
-        .map(|pair| (&pair[0], &pair[1]))
-        .filter(|(a, b)| a.completion != b.completion)
-        .collect();
-    let mut progress = Progress::new("label", pairs.len() as u64, "pairs");
+    let rows = || pairs(completions.iter().cloned().map(Ok));
+    let mut judged = Vec::new();
+    judge(labeler, rows(), rows().count(), &mut judged)?;
     let mut labels = Labels::default();
-    for chunk in pairs.chunks(labeler.batch_size().max(1)) {
-        let asked: Vec<Pair> = chunk.iter().map(|(a, b)| Pair::of(a, b)).collect();
-        let judgements = labeler.compare(&asked)?;
-        for (&pair, judged) in chunk.iter().zip(judgements) {
-            labels.push(pair, judged, labeler.name());
+    for row in judged {
+        labels.counts.add(&row);
+        match row.verdict {
+            Verdict::Preference(row) => labels.preferences.push(row),
+            Verdict::Unlabeled(row) => labels.unlabeled.push(row),
         }
-        progress.inc(chunk.len() as u64);
-    }
-    if let Some(first) = labels.unlabeled.first() {
-        let n = labels.unlabeled.len();
-        tracing::warn!("{n} pairs have no verdict, the first: {}", first.reason);
     }
     Ok(labels)
 }
 
-impl Labels {
+/// Consecutive completions of each prompt as pairs: the first with the second, the third with the
+/// fourth, and so on. Pairs of equal texts are left out, for there is nothing to prefer.
+pub fn pairs(
+    completions: impl Iterator<Item = Result<Completion>>,
+) -> impl Iterator<Item = Result<[Completion; 2]>> {
+    let mut open: Option<Completion> = None;
+    completions.filter_map(move |row| {
+        let row = match row {
+            Ok(row) => row,
+            Err(error) => return Some(Err(error)),
+        };
+        match open.take() {
+            Some(first) if first.prompt_id == row.prompt_id => {
+                (first.completion != row.completion).then(|| Ok([first, row]))
+            }
+            _ => {
+                open = Some(row);
+                None
+            }
+        }
+    })
+}
+
+/// Judges `n` pairs in order, as many at once as the labeler likes, and goes on behind those in
+/// `judged`.
+///
+/// # Errors
+/// The labeler, the pairs or `judged` fail.
+pub fn judge(
+    labeler: &mut dyn Labeler,
+    pairs: impl Iterator<Item = Result<[Completion; 2]>>,
+    n: usize,
+    judged: &mut impl Kept<Judged>,
+) -> Result<()> {
+    let at_once = labeler.batch_size().max(1);
+    let done = resume(judged, 0..n, at_once)?;
+    let mut progress = Progress::new("label", n as u64, "pairs").resumed_at(done as u64);
+    let mut pairs = pairs.skip(done);
+    loop {
+        let chunk = pairs.by_ref().take(at_once).collect::<Result<Vec<_>>>()?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let asked: Vec<Pair> = chunk.iter().map(|[a, b]| Pair::of(a, b)).collect();
+        let judgements = labeler.compare(&asked)?;
+        let n = chunk.len() as u64;
+        let rows = chunk.into_iter().zip(judgements).map(|(pair, judgement)| {
+            let (method, truncated) = (judgement.method, judgement.truncated);
+            let usage = judgement.usage;
+            let verdict = match verdict::verdict(answers(pair), judgement, labeler.name()) {
+                Ok(row) => Verdict::Preference(row),
+                Err(row) => Verdict::Unlabeled(*row),
+            };
+            Judged {
+                verdict,
+                method,
+                truncated,
+                usage,
+            }
+        });
+        judged.append(rows.collect())?;
+        progress.inc(n);
+    }
+}
+
+fn answers([a, b]: [Completion; 2]) -> AnswerPair {
+    AnswerPair {
+        prompt_id: a.prompt_id,
+        prompt: a.prompt,
+        a: a.completion.into(),
+        b: b.completion.into(),
+        p_gold: None,
+        margin: None,
+    }
+}
+
+impl LabelCounts {
+    /// Counts what a labeler made of a pair.
+    pub fn add(&mut self, row: &Judged) {
+        self.usage += row.usage;
+        self.truncated += usize::from(row.truncated);
+        match &row.verdict {
+            Verdict::Preference(found) => {
+                self.labeled += 1;
+                self.ties += usize::from(found.p_chosen == 0.5);
+                *self.methods.entry(row.method).or_default() += 1;
+                self.positions.add(found.p_first, found.p_second);
+            }
+            Verdict::Unlabeled(lost) => {
+                if self.no_verdict.is_empty() {
+                    tracing::warn!("a pair has no verdict: {}", lost.reason);
+                }
+                *self.no_verdict.entry(lost.kind.clone()).or_default() += 1;
+            }
+        }
+    }
+
+    /// Number of pairs, with a verdict and without.
+    pub fn n_pairs(&self) -> usize {
+        self.labeled + self.no_verdict.values().sum::<usize>()
+    }
+
     /// What is worth knowing about them.
     pub fn report(&self, alignment: Option<Alignment>) -> LabelReport {
-        let mut no_verdict = BTreeMap::new();
-        for pair in &self.unlabeled {
-            *no_verdict.entry(pair.kind.clone()).or_default() += 1;
-        }
-        let tied = |row: &&Preference| row.p_chosen == 0.5;
         LabelReport {
-            labeled: self.preferences.len(),
-            ties: self.preferences.iter().filter(tied).count(),
-            no_verdict,
+            labeled: self.labeled,
+            ties: self.ties,
+            no_verdict: self.no_verdict.clone(),
             truncated: self.truncated,
             methods: self.methods.clone(),
-            positions: Positions::of(&self.preferences),
+            positions: self.positions.positions(),
             alignment,
             usage: self.usage,
         }
-    }
-
-    fn push(&mut self, (a, b): (&Completion, &Completion), judged: Judgement, labeler: &str) {
-        self.usage += judged.usage;
-        self.truncated += usize::from(judged.truncated);
-        match judged.p_a() {
-            Some(p_a) => {
-                *self.methods.entry(judged.method).or_default() += 1;
-                let row = preference((a, b), p_a, judged, labeler);
-                self.preferences.push(row);
-            }
-            None => self.unlabeled.push(unlabeled(a, b, judged, labeler)),
-        }
-    }
-}
-
-fn unlabeled(a: &Completion, b: &Completion, judged: Judgement, labeler: &str) -> Unlabeled {
-    verdict::unlabeled(answers(a, b), judged, labeler)
-}
-
-fn preference(
-    (a, b): (&Completion, &Completion),
-    p_a: f32,
-    judged: Judgement,
-    labeler: &str,
-) -> Preference {
-    verdict::preference(answers(a, b), p_a, judged, labeler)
-}
-
-fn answers(a: &Completion, b: &Completion) -> AnswerPair {
-    AnswerPair {
-        prompt_id: a.prompt_id.clone(),
-        prompt: a.prompt.clone(),
-        a: a.completion.as_str().into(),
-        b: b.completion.as_str().into(),
-        p_gold: None,
-        margin: None,
     }
 }
 
@@ -148,59 +206,80 @@ pub struct Alignment {
     pub n: usize,
 }
 
+/// Agreement with gold labels, counted some preferences at a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct AlignmentCounts {
+    n: usize,
+    agreed: f64,
+    n_alone: usize,
+    agreed_alone: f64,
+}
+
 /// Holds preferences against a labeler whose word is the truth; pairs that it calls a tie, or gives
 /// no verdict on, do not count.
 ///
 /// # Errors
 /// The gold labeler fails.
 pub fn alignment(preferences: &[Preference], gold: &mut dyn Labeler) -> Result<Alignment> {
-    let pairs: Vec<Pair> = preferences
-        .iter()
-        .map(|row| Pair {
-            prompt_id: &row.prompt_id,
-            prompt: &row.prompt,
-            a: &row.chosen.text,
-            b: &row.rejected.text,
-        })
-        .collect();
-    let truth = gold.compare(&pairs)?;
-    let decided = || {
-        preferences
+    let mut counts = AlignmentCounts::default();
+    counts.add(preferences, gold)?;
+    Ok(counts.alignment())
+}
+
+impl AlignmentCounts {
+    /// Counts preferences.
+    ///
+    /// # Errors
+    /// The gold labeler fails.
+    pub fn add(&mut self, preferences: &[Preference], gold: &mut dyn Labeler) -> Result<()> {
+        let pairs: Vec<Pair> = preferences
             .iter()
-            .zip(&truth)
-            .filter_map(|(row, gold)| Some((row, gold.p_a()?)))
-            .filter(|&(_, gold)| gold != 0.5)
-    };
-    let agreement = |p_chosen: f32, gold: f32| match p_chosen {
+            .map(|row| Pair {
+                prompt_id: &row.prompt_id,
+                prompt: &row.prompt,
+                a: &row.chosen.text,
+                b: &row.rejected.text,
+            })
+            .collect();
+        let truth = gold.compare(&pairs)?;
+        for (row, gold) in preferences.iter().zip(&truth) {
+            let Some(gold) = gold.p_a().filter(|&p| p != 0.5) else {
+                continue;
+            };
+            self.n += 1;
+            self.agreed += agreement(row.p_chosen, gold);
+            // Shown second, `p_second` is the chosen one's probability all the same.
+            for p in [row.p_first, row.p_second].into_iter().flatten() {
+                self.n_alone += 1;
+                self.agreed_alone += agreement(p, gold);
+            }
+        }
+        Ok(())
+    }
+
+    /// What it comes to.
+    pub fn alignment(&self) -> Alignment {
+        Alignment {
+            alignment: self.agreed / self.n.max(1) as f64,
+            ci: wilson(self.agreed, self.n),
+            one_order: self.agreed_alone / self.n_alone.max(1) as f64,
+            n: self.n,
+        }
+    }
+}
+
+fn agreement(p_chosen: f32, gold: f32) -> f64 {
+    match p_chosen {
         0.5 => 0.5,
         _ if (p_chosen > 0.5) == (gold > 0.5) => 1.0,
         _ => 0.0,
-    };
-    let n = decided().count();
-    let agreed = decided().map(|(row, gold)| agreement(row.p_chosen, gold));
-    let agreed: f64 = agreed.sum();
-    let alone = decided().flat_map(|(row, gold)| {
-        // Shown second, `p_second` is the chosen one's probability all the same.
-        let orders = [row.p_first, row.p_second].into_iter().flatten();
-        orders.map(move |p| agreement(p, gold))
-    });
-    let (mut agreed_alone, mut n_alone) = (0.0, 0);
-    for agreed in alone {
-        agreed_alone += agreed;
-        n_alone += 1;
     }
-    Ok(Alignment {
-        alignment: agreed / n.max(1) as f64,
-        ci: wilson(agreed, n),
-        one_order: agreed_alone / n_alone.max(1) as f64,
-        n,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::label::{Candidate, NoAnswer, Scored};
+    use crate::label::{Candidate, Judgement, NoAnswer, Scored};
 
     /// Says what it is told, pair by pair.
     struct Scripted(Vec<Judgement>);
@@ -309,7 +388,7 @@ mod tests {
         assert_eq!((found.n, found.alignment), (2, 0.5));
         // Asked once: both orders of pair 1 agree; pair 2 says y as it should when x is second.
         assert_eq!(found.one_order, 0.75);
-        let report = labels.report(Some(found));
+        let report = labels.counts.report(Some(found));
         assert!((report.positions.same_position - 1.0 / 3.0).abs() < 1e-9);
         assert_eq!((report.labeled, report.methods[&Method::LogProbs]), (3, 3));
     }

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::report::{
-    GoldReport, LabelerReport, LengthReport, PositionReport, Prices, Rate, RatioBin,
-};
+use super::position::{PositionCounts, points};
+use super::report::{GoldReport, LabelerReport, LengthReport, Prices, Rate, RatioBin};
 use crate::eval::agreement::PairCorrelation;
 use crate::eval::reliability::Reliability;
-use crate::eval::stats::two_sided_binomial_p;
 use crate::record::{Label, Method};
 
 /// Where the bins of length ratios begin.
@@ -22,7 +20,7 @@ pub(crate) struct Tally {
     tokens: [u64; 2],
     confidence: Reliability,
     gold: Gold,
-    position: Position,
+    position: PositionCounts,
     length: Length,
 }
 
@@ -33,15 +31,6 @@ struct Gold {
     better_first: Share,
     better_second: Share,
     calibration: Reliability,
-}
-
-#[derive(Debug, Default)]
-struct Position {
-    n: usize,
-    n_first: usize,
-    n_second: usize,
-    /// Sum over both orders.
-    p_first: f64,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +84,7 @@ impl Tally {
             n_from_text: self.n_from_text,
             no_verdict: BTreeMap::new(),
             gold: (self.gold.aligned.n + self.gold.n_ties > 0).then(|| self.gold.report()),
-            position: (self.position.n > 0).then(|| self.position.report()),
+            position: self.position.report(),
             length: self.length.report(),
             tokens: self.tokens,
             cost_usd: prices.map(cost),
@@ -136,28 +125,6 @@ impl Gold {
             ece: self.calibration.expected_error(),
             brier: self.calibration.brier(),
             n_ties: self.n_ties,
-        }
-    }
-}
-
-impl Position {
-    fn add(&mut self, p_first: Option<f32>, p_second: Option<f32>) {
-        let (Some(first), Some(second)) = (p_first, p_second) else {
-            return;
-        };
-        self.n += 1;
-        self.n_first += usize::from(first > 0.5 && second < 0.5);
-        self.n_second += usize::from(first < 0.5 && second > 0.5);
-        self.p_first += f64::from(first) + 1.0 - f64::from(second);
-    }
-
-    fn report(&self) -> PositionReport {
-        let n_same = self.n_first + self.n_second;
-        PositionReport {
-            same_position: Rate::of(n_same as f64, self.n),
-            first: Rate::of(self.n_first as f64, n_same),
-            p_value: two_sided_binomial_p(self.n_first, n_same),
-            mean_p_first: self.p_first / (2 * self.n) as f64,
         }
     }
 }
@@ -210,15 +177,6 @@ impl Share {
 
     fn rate(&self) -> Rate {
         Rate::of(self.successes, self.n)
-    }
-}
-
-/// A win is 1, a tie half of it.
-fn points(p: f32) -> f64 {
-    match p.total_cmp(&0.5) {
-        std::cmp::Ordering::Greater => 1.0,
-        std::cmp::Ordering::Equal => 0.5,
-        std::cmp::Ordering::Less => 0.0,
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) fn verdict(
 }
 
 /// A pair without a preference, and why.
-pub(super) fn unlabeled(pair: AnswerPair, judged: Judgement, labeler: &str) -> Unlabeled {
+fn unlabeled(pair: AnswerPair, judged: Judgement, labeler: &str) -> Unlabeled {
     let unasked = || NoAnswer::Failed {
         message: "no order was asked".into(),
     };
@@ -34,12 +34,7 @@ pub(super) fn unlabeled(pair: AnswerPair, judged: Judgement, labeler: &str) -> U
 }
 
 /// The preference between two answers, of which `a` is better with probability `p_a`.
-pub(super) fn preference(
-    pair: AnswerPair,
-    p_a: f32,
-    judged: Judgement,
-    labeler: &str,
-) -> Preference {
+fn preference(pair: AnswerPair, p_a: f32, judged: Judgement, labeler: &str) -> Preference {
     let (first, second) = (judged.p_a_first, judged.p_a_second);
     let not = |p: f32| 1.0 - p;
     let (chosen, rejected, p_chosen, p_first, p_second) = if p_a >= 0.5 {

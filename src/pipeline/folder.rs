@@ -53,7 +53,8 @@ impl Pipeline {
         let started = Instant::now();
         work(&inputs.to_string())?;
         self.run
-            .finish_stage(name, &inputs, started.elapsed().as_secs_f64())
+            .finish_stage(name, &inputs, started.elapsed().as_secs_f64())?;
+        self.run.forget_kept(name)
     }
 
     pub(super) fn journal(&self, stage: &str, folder: &str, inputs: &str) -> Result<Journal> {

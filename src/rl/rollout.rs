@@ -1,5 +1,6 @@
 //! What the policy writes during training, with all that an update needs to know about it.
 
+use rand::RngExt;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +8,7 @@ use super::loss::KlEstimator;
 use crate::batch::Tree;
 use crate::config::PolicyConfig;
 use crate::error::Result;
-use crate::generate::{SamplingConfig, generate};
+use crate::generate::{SamplingConfig, generate_seeded};
 use crate::model::CausalLm;
 use crate::record::{Completion, Prompt};
 use crate::tokenizer::Tokenizer;
@@ -88,7 +89,7 @@ impl<M: CausalLm> Policy<'_, M> {
     /// Draws `n` completions of each prompt, in prompt order.
     ///
     /// # Errors
-    /// As [`generate`], and when a text cannot be encoded or decoded.
+    /// As [`generate_seeded`], and when a text cannot be encoded or decoded.
     pub fn sample(
         &self,
         prompts: &[Prompt],
@@ -96,9 +97,26 @@ impl<M: CausalLm> Policy<'_, M> {
         sampling: &SamplingConfig,
         rng: &mut StdRng,
     ) -> Result<Vec<Rollout>> {
+        let seeds: Vec<u64> = (0..prompts.len() * n).map(|_| rng.random()).collect();
+        self.sample_seeded(prompts, &seeds, sampling)
+    }
+
+    /// [`Policy::sample`] with a seed for each completion, of which every prompt has an equal
+    /// number: those of the first prompt come first.
+    ///
+    /// # Errors
+    /// As [`Policy::sample`].
+    pub fn sample_seeded(
+        &self,
+        prompts: &[Prompt],
+        seeds: &[u64],
+        sampling: &SamplingConfig,
+    ) -> Result<Vec<Rollout>> {
+        let n = seeds.len() / prompts.len().max(1);
         let encode = |prompt: &Prompt| self.config.encode_prompt(self.tokenizer, &prompt.prompt);
         let encoded: Vec<Vec<u32>> = prompts.iter().map(encode).collect::<Result<_>>()?;
-        let samples = generate(self.model, &encoded, n, self.tokenizer.eos(), sampling, rng)?;
+        let eos = self.tokenizer.eos();
+        let samples = generate_seeded(self.model, &encoded, seeds, eos, sampling)?;
         let mut rollouts = Vec::with_capacity(samples.len());
         for (i, sample) in samples.into_iter().enumerate() {
             let prompt = &prompts[i / n];

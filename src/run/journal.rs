@@ -95,8 +95,10 @@ impl Journal {
             tracing::debug!("{}: saved at step {step}", self.stage);
         }
         if interrupted {
-            let stage = self.stage.clone();
-            return Err(Error::Interrupted { stage, step });
+            return Err(Error::Interrupted {
+                stage: self.stage.clone(),
+                place: format!("step {step}"),
+            });
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! them: blank lines are skipped, columns that the row type does not know are ignored, and every
 //! error names file, line and field.
 
+use std::borrow::Borrow;
 use std::fs::File;
 use std::io::{BufReader, Write};
 use std::marker::PhantomData;
@@ -101,9 +102,18 @@ pub fn write_jsonl<'a, T: Record + 'a>(
     path: impl AsRef<Path>,
     rows: impl IntoIterator<Item = &'a T>,
 ) -> Result<()> {
-    let path = path.as_ref();
+    write_stream::<T>(path.as_ref(), rows.into_iter().map(Ok))
+}
+
+/// [`write_jsonl`] of rows as they come; the first that fails is the error.
+pub(crate) fn write_stream<T: Record>(
+    path: &Path,
+    rows: impl Iterator<Item = Result<impl Borrow<T>>>,
+) -> Result<()> {
     atomic::write_file(path, |out| {
-        for (index, row) in rows.into_iter().enumerate() {
+        for (index, row) in rows.enumerate() {
+            let row = row?;
+            let row = row.borrow();
             let at = |message| Error::Row {
                 path: path.to_path_buf(),
                 line: index + 1,

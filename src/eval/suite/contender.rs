@@ -65,7 +65,16 @@ fn of_model(config: &SuiteConfig, dir: &Path, device: &Device) -> Result<Vec<Com
         config: &policy,
     };
     let mut rng = rng_for(config.seed, "eval", 0);
-    sample(&policy, &prompts, 1, &config.sampling, &mut rng)
+    let mut completions = Vec::new();
+    sample(
+        &policy,
+        &prompts,
+        1,
+        &config.sampling,
+        &mut rng,
+        &mut completions,
+    )?;
+    Ok(completions)
 }
 
 /// The completions in the order of `first`'s prompts.

@@ -1,0 +1,215 @@
+//! The stages that make rows: sampling, labeling, evaluation. Their rows are kept as they come, so
+//! that an interrupted stage goes on behind them.
+
+use std::path::Path;
+
+use super::Pipeline;
+use super::inputs::{EVAL, LABEL, SAMPLE, Stage};
+use crate::config::LabelerConfig;
+use crate::error::Result;
+use crate::eval::{self, Contender};
+use crate::generate::SamplingConfig;
+use crate::label::{self, AlignmentCounts, LabelCounts, Labeler, OracleLabeler};
+use crate::record::{
+    Compared, Completion, JsonlReader, Judged, Kept, Preference, Prompt, Record, Verdict,
+};
+use crate::rl::Policy;
+use crate::run::KeptRows;
+use crate::sample;
+use crate::seed::rng_for;
+use crate::world::World;
+
+/// Preferences that are held against the truth at once.
+const GOLD_BATCH: usize = 256;
+
+/// Completions to be drawn.
+struct Draw<'a> {
+    stage: Stage,
+    model: &'a Path,
+    prompts: &'a [Prompt],
+    n: usize,
+    sampling: &'a SamplingConfig,
+}
+
+impl Pipeline {
+    /// Stage 1: completions of the fine-tuned policy, to be labeled.
+    ///
+    /// # Errors
+    /// See [`sample::sample`].
+    pub fn sample(&self) -> Result<()> {
+        self.stage(SAMPLE, |inputs| {
+            let prompts = self.config.data.read_preference_prompts()?;
+            let draw = Draw {
+                stage: SAMPLE,
+                model: &self.initial_policy()?,
+                prompts: &prompts,
+                n: self.config.sample.num_generations,
+                sampling: &self.config.sample.sampling,
+            };
+            let mut kept = self.kept(SAMPLE, "completions", inputs)?;
+            self.draw(&draw, &mut kept)?;
+            self.run.write_stream("completions.jsonl", kept.read()?)
+        })
+    }
+
+    /// Stage 2: preferences between the completions; with the embedded world, held against its
+    /// truth.
+    ///
+    /// # Errors
+    /// See [`label::judge`].
+    pub fn label(&self) -> Result<()> {
+        self.stage(LABEL, |inputs| {
+            let path = self.input("completions.jsonl", "sample")?;
+            let pairs = || JsonlReader::<Completion>::open(&path).map(label::pairs);
+            let n = pairs()?.try_fold(0, |n, pair| pair.map(|_| n + 1))?;
+            let mut kept = self.kept(LABEL, "pairs", inputs)?;
+            let mut labeler = self.labeler(&self.config.labeler)?;
+            label::judge(labeler.as_mut(), pairs()?, n, &mut kept)?;
+            self.write_labels(&kept)
+        })
+    }
+
+    fn write_labels(&self, kept: &KeptRows<Judged>) -> Result<()> {
+        let preferences = || {
+            let rows = kept
+                .read()?
+                .filter_map(|row| match row.map(|row| row.verdict) {
+                    Ok(Verdict::Preference(row)) => Some(Ok(row)),
+                    Ok(Verdict::Unlabeled(_)) => None,
+                    Err(error) => Some(Err(error)),
+                });
+            Ok::<_, crate::Error>(rows)
+        };
+        let unlabeled = kept
+            .read()?
+            .filter_map(|row| match row.map(|row| row.verdict) {
+                Ok(Verdict::Unlabeled(row)) => Some(Ok(row)),
+                Ok(Verdict::Preference(_)) => None,
+                Err(error) => Some(Err(error)),
+            });
+        self.run.write_stream("preferences.jsonl", preferences()?)?;
+        self.run.write_stream("unlabeled.jsonl", unlabeled)?;
+        let mut counts = LabelCounts::default();
+        for row in kept.read()? {
+            counts.add(&row?);
+        }
+        let alignment = match self.config.data.oracle() {
+            Some(_) => Some(aligned(preferences()?)?.alignment()),
+            None => None,
+        };
+        if let Some(found) = &alignment {
+            tracing::info!("alignment {:.3}", found.alignment);
+        }
+        let report = counts.report(alignment);
+        let mut metrics = self.run.metrics()?;
+        metrics.open("label")?;
+        metrics.write("label", counts.n_pairs(), &report.metrics())?;
+        tracing::info!("same position {:.3}", report.positions.same_position);
+        self.run.write_json("label.json", &report)
+    }
+
+    /// Stage 5: the optimised policy against the one it started from, on held-out prompts.
+    ///
+    /// # Errors
+    /// See [`eval::judge`].
+    pub fn eval(&self) -> Result<()> {
+        let optimised_by = if self.config.dpo.is_some() {
+            "dpo"
+        } else {
+            "rl"
+        };
+        self.stage(EVAL, |inputs| {
+            let policies = [
+                ("policy", self.input("policy/model", optimised_by)?),
+                ("sft", self.initial_policy()?),
+            ];
+            let mut contenders = Vec::new();
+            for (name, model) in &policies {
+                let mut kept = self.kept(EVAL, name, inputs)?;
+                self.answer(model, &mut kept)?;
+                let completions: Vec<Completion> = kept.read()?.collect::<Result<_>>()?;
+                self.run
+                    .write_records(format!("eval/{name}.jsonl"), &completions)?;
+                contenders.push(Contender {
+                    name: name.to_string(),
+                    completions,
+                });
+            }
+            let mut kept = self.kept::<Compared>(EVAL, "verdicts", inputs)?;
+            eval::judge(&contenders, &[(0, 1)], &mut self.judges()?, &mut kept)?;
+            let verdicts = kept.read()?.collect::<Result<_>>()?;
+            let oracle = self.config.data.oracle();
+            let (comparisons, report) =
+                eval::report(&contenders, &[(0, 1)], verdicts, oracle.as_ref())?;
+            self.run.write_records("comparisons.jsonl", &comparisons)?;
+            self.run.write_json("eval.json", &report)
+        })
+    }
+
+    /// The completions of a policy on the held-out prompts.
+    ///
+    /// # Errors
+    /// The model or the prompts cannot be read, or a prompt does not fit.
+    pub fn contender(&self, name: &str, dir: &Path) -> Result<Contender> {
+        let mut completions = Vec::new();
+        self.answer(dir, &mut completions)?;
+        Ok(Contender {
+            name: name.into(),
+            completions,
+        })
+    }
+
+    /// The judges of the run file.
+    ///
+    /// # Errors
+    /// A model cannot be loaded, or the oracle is asked about texts that it does not know.
+    pub fn judges(&self) -> Result<Vec<Box<dyn Labeler>>> {
+        let judges = self.config.eval.judges.iter();
+        judges
+            .map(|config: &LabelerConfig| self.labeler(config))
+            .collect()
+    }
+
+    fn answer(&self, model: &Path, kept: &mut impl Kept<Completion>) -> Result<()> {
+        let prompts = self.config.data.read_eval_prompts()?;
+        let draw = Draw {
+            stage: EVAL,
+            model,
+            prompts: &prompts,
+            n: 1,
+            sampling: &self.config.eval.sampling,
+        };
+        self.draw(&draw, kept)
+    }
+
+    fn draw(&self, draw: &Draw, kept: &mut impl Kept<Completion>) -> Result<()> {
+        if kept.n_rows() >= draw.prompts.len() * draw.n {
+            return Ok(());
+        }
+        let (model, tokenizer) = self.models()?.load(draw.model)?;
+        let policy = Policy {
+            model: &model,
+            tokenizer: &tokenizer,
+            config: &self.config.policy,
+        };
+        let mut rng = rng_for(self.config.seed, draw.stage.name, 0);
+        let (prompts, n) = (draw.prompts, draw.n);
+        sample::sample(&policy, prompts, n, draw.sampling, &mut rng, kept)
+    }
+
+    fn kept<T: Record>(&self, stage: Stage, name: &str, inputs: &str) -> Result<KeptRows<T>> {
+        self.run.kept((stage.name, name), inputs, &self.interrupt)
+    }
+}
+
+/// Preferences against the truth of the embedded world.
+fn aligned(rows: impl Iterator<Item = Result<Preference>>) -> Result<AlignmentCounts> {
+    let mut gold = OracleLabeler::new(World::tiny_tldr());
+    let mut counts = AlignmentCounts::default();
+    let mut rows = rows.peekable();
+    while rows.peek().is_some() {
+        let some: Vec<Preference> = rows.by_ref().take(GOLD_BATCH).collect::<Result<_>>()?;
+        counts.add(&some, &mut gold)?;
+    }
+    Ok(counts)
+}

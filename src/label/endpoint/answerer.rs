@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use super::account::Account;
 use super::client::{Asked, Client};
 use super::config::{Api, EndpointConfig, Fallback};
-use super::reading::{MIN_MASS, Open, Reading, parse, read};
+use super::reading::{MIN_MASS, Open, Reading, parse, read_answer};
 use super::transport::ApiKey;
 use super::wire::Query;
 use crate::error::{Error, Result};
@@ -83,11 +83,7 @@ impl EndpointAnswerer {
     /// text is not to be read instead.
     fn readings(&self, asked: &[Asked], answers: &[String]) -> Result<Vec<Option<Reading>>> {
         let refuse = self.config.fallback == Fallback::Refuse;
-        let reading = |asked: &Asked| {
-            let answer = asked.answer.as_ref().ok()?;
-            let ended = answer.finish_reason.as_deref() == Some("stop");
-            Some(read(&answer.tokens, ended, answers))
-        };
+        let reading = |asked: &Asked| Some(read_answer(asked.answer.as_ref().ok()?, answers));
         let mut given = asked.iter().filter_map(|asked| asked.answer.as_ref().ok());
         if refuse && given.clone().next().is_some() && given.all(|answer| answer.tokens.is_empty())
         {

@@ -35,5 +35,6 @@ pub use absent::EndpointAnswerer;
 pub use config::{Api, EndpointAddress, EndpointConfig, Fallback, MaxTokensField, Price};
 #[cfg(feature = "http")]
 pub use {
-    account::Account, answerer::EndpointAnswerer, client::Asked, client::Client, wire::Query,
+    account::Account, answerer::EndpointAnswerer, client::Asked, client::Client,
+    reading::read_response, wire::Query,
 };

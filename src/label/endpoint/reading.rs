@@ -17,7 +17,9 @@
 //! Where the answers together have less than [`MIN_MASS`], the model was about to say something
 //! else, and the log-probabilities tell nothing.
 
-use crate::run::AnswerToken;
+use super::wire;
+use crate::error::{Error, Result};
+use crate::run::{Answer, AnswerToken};
 
 /// Least probability that all answers have together.
 pub(crate) const MIN_MASS: f64 = 0.01;
@@ -40,8 +42,25 @@ pub(crate) struct Open {
     pub(crate) mass: f64,
 }
 
-/// Reads the tokens of an answer. `ended` says that the model ended it itself.
-pub(crate) fn read(tokens: &[AnswerToken], ended: bool, answers: &[String]) -> Reading {
+/// Log-probabilities in nats that a server's response gives the possible `answers`, normalised over
+/// them; `None` where it tells nothing: what [`EndpointAnswerer`](super::EndpointAnswerer) makes of
+/// one, for looking at what a server says.
+///
+/// # Errors
+/// It is no response of `chat/completions` or `completions`.
+pub fn read_response(response: &str, answers: &[String]) -> Result<Option<Vec<f32>>> {
+    let answer = wire::answer(response, "", "", 0).map_err(Error::Usage)?;
+    Ok(read_answer(&answer, answers).log_probs(answers))
+}
+
+/// Reads the tokens of an answer.
+pub(crate) fn read_answer(answer: &Answer, answers: &[String]) -> Reading {
+    let ended = answer.finish_reason.as_deref() == Some("stop");
+    read(&answer.tokens, ended, answers)
+}
+
+/// Reads tokens. `ended` says that the model ended it itself.
+fn read(tokens: &[AnswerToken], ended: bool, answers: &[String]) -> Reading {
     let mut reading = Reading {
         mass: vec![0.0; answers.len()],
         open: Vec::new(),
@@ -150,10 +169,15 @@ impl Reading {
 /// The listed tokens and the one written, which need not be among them, with their probabilities.
 fn alternatives(at: &AnswerToken) -> impl Iterator<Item = (&str, f64)> {
     let listed = at.top.iter().any(|(token, _)| *token == at.token);
-    let own = (!listed).then_some((at.token.as_str(), at.log_prob.exp()));
+    let own = (!listed).then_some((at.token.as_str(), probability(at.log_prob)));
     let top = at.top.iter();
-    top.map(|(token, log_prob)| (token.as_str(), log_prob.exp()))
+    top.map(|(token, log_prob)| (token.as_str(), probability(*log_prob)))
         .chain(own)
+}
+
+/// A server may round a log-probability to something above 0, or make one up.
+fn probability(log_prob: f64) -> f64 {
+    log_prob.exp().min(1.0)
 }
 
 /// `text` from where an answer may begin: without blanks and marks.
@@ -241,6 +265,19 @@ mod tests {
     fn spellings_add_up_as_probabilities() {
         let top = [(" 1", 0.35), ("1", 0.25), ("2", 0.2), ("The", 0.1)];
         check(2, &[&top], true, &[(1, 0.75), (2, 0.25)]);
+    }
+
+    /// Both are certain, which no two tokens can be: even odds, and not `inf / inf`.
+    #[test]
+    fn log_probabilities_above_zero_are_certainty() {
+        let certain = |token: &str| (token.to_string(), 1e300);
+        let tokens = [AnswerToken {
+            token: "1".into(),
+            log_prob: 1e300,
+            top: vec![certain("1"), certain("2")],
+        }];
+        let found = read(&tokens, true, &answers(2)).log_probs(&answers(2));
+        assert_eq!(found, Some(vec![0.5f32.ln(); 2]));
     }
 
     /// An answer that is not listed counts as 0.

@@ -41,9 +41,7 @@ impl Tokenizer {
         }
         let path = dir.join("tokenizer.json");
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        let mut inner: tokenizers::Tokenizer = text
-            .parse()
-            .map_err(|e: tokenizers::Error| Error::file(&path, e.to_string()))?;
+        let mut inner = parse(&text).map_err(|message| Error::file(&path, message))?;
         // Some files still carry the lengths of the training that they were saved from.
         inner.with_padding(None);
         inner
@@ -154,5 +152,39 @@ impl Tokenizer {
             }
         }
         Ok(())
+    }
+}
+
+/// A tokenizer from the text of its file, which has to be JSON of no great depth: the reader of
+/// `tokenizers` panics where it meets anything else within a decoder.
+fn parse(text: &str) -> Result<tokenizers::Tokenizer, String> {
+    let _: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    text.parse().map_err(|e: tokenizers::Error| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_tokenizer_is_an_error() {
+        let whole = include_str!("../../models/labeler-xs/tokenizer.json");
+        parse(whole).unwrap();
+        let check = |text: &str, words: &str| {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        };
+        check(&whole[..whole.len() / 2], "EOF");
+        // No JSON, in the decoder: the reader of `tokenizers` panics.
+        let torn = whole.replace("\"decoder\": {", "\"decoder\": { 3: 1, ");
+        check(&torn, "key must be a string");
+        check("[]", "invalid type");
+        check("{}", "Model missing");
+        let mut json: serde_json::Value = serde_json::from_str(whole).unwrap();
+        json["decoder"] = serde_json::json!({ "type": 1 });
+        check(&json.to_string(), "untagged enum DecoderUntagged");
+        // Deeper than serde_json goes.
+        let deep = format!("{{\"decoder\":{}", "[".repeat(100_000));
+        check(&deep, "recursion limit exceeded");
     }
 }

@@ -108,8 +108,12 @@ pub struct Preference {
     /// By how much `chosen` is better, on the scale of whoever scored it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub margin: Option<f32>,
-    /// Who judged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Who judged; an empty name, as in the cell of a table, is none.
+    #[serde(
+        default,
+        deserialize_with = "named",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub labeler: Option<String>,
     /// How the verdict was found where it was not from the probabilities of the answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -226,7 +230,13 @@ fn id_text<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
     }
 }
 
-/// A text or a list of texts.
+/// A name, unless it is empty.
+fn named<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
+    let name = Option::<String>::deserialize(input)?;
+    Ok(name.filter(|name| !name.is_empty()))
+}
+
+/// A text or a list of texts, which Parquet holds as the text of that list.
 fn one_or_many<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -237,7 +247,7 @@ fn one_or_many<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Er
     }
     Ok(match OneOrMany::deserialize(input)? {
         OneOrMany::None => Vec::new(),
-        OneOrMany::One(text) => vec![text],
+        OneOrMany::One(text) => serde_json::from_str(&text).unwrap_or_else(|_| vec![text]),
         OneOrMany::Many(texts) => texts,
     })
 }

@@ -120,12 +120,7 @@ fn the_next_batch_is_drawn_while_this_one_is_scored() {
         model: load(dir, &Device::flex()).unwrap(),
     };
     let mut algorithm = config.init(initial.clone());
-    let policy = PolicyConfig {
-        model: dir.into(),
-        prompt_template: "{prompt}".into(),
-        lora: None,
-        chat_template_kwargs: Default::default(),
-    };
+    let policy: PolicyConfig = toml::from_str("model = 'models/labeler-xs'").unwrap();
     let mut rl = RlRun {
         config: &config,
         policy: &policy,

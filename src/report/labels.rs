@@ -8,7 +8,7 @@ use super::figures::{Bar, Bars, bars, reliability};
 use super::table::{self, Table};
 use super::{STYLE, render, table_value};
 use crate::error::{Error, Result};
-use crate::label::{LabelRun, LabelerReport, LabelingReport, Rate};
+use crate::label::{LabelRun, LabelerReport, LabelingReport, Rate, report_labels};
 use crate::run::RunDir;
 
 const PAGE: &str = include_str!("labels.html");
@@ -34,9 +34,48 @@ pub fn labels_table(report: &LabelingReport, run: Option<&LabelRun>) -> String {
     texts.join("\n")
 }
 
-/// The tables of a report.
-pub(crate) fn tables_of(report: &LabelingReport) -> Vec<Table> {
-    tables(report, None)
+/// The labels of a run in numbers: what `report` counted of them, before it what stage `label` found
+/// out against the embedded world's truth.
+///
+/// # Errors
+/// `label.json` cannot be read.
+pub(crate) fn run_tables(run: &RunDir, report: &LabelingReport) -> Result<Vec<Table>> {
+    let truth = truth(&super::json(run, "label.json")?);
+    Ok(truth.into_iter().chain(tables(report, None)).collect())
+}
+
+/// What there is to say of the labels of a run, `None` without any.
+pub(super) fn of_run(run: &RunDir) -> Result<Option<Value>> {
+    let path = run.path("preferences.jsonl");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let report = report_labels(&[path], None)?;
+    let tables = run_tables(run, &report)?.into_iter().map(table_value);
+    let tables: Vec<_> = tables.collect();
+    let labelers: Vec<Value> = report.labelers.iter().map(labeler).collect::<Result<_>>()?;
+    Ok(Some(context! { tables, labelers }))
+}
+
+/// How far stage `label` agreed with the truth, where it is known.
+fn truth(found: &serde_json::Value) -> Option<Table> {
+    let percent = |value: &serde_json::Value| value.as_f64().map(|share| 100.0 * share);
+    let share = percent(&found["alignment"])?;
+    let (low, high) = (percent(&found["ci"][0])?, percent(&found["ci"][1])?);
+    let row = |name: &str, cell: String| vec![name.to_string(), cell];
+    let mut rows = vec![row(
+        "alignment",
+        format!("{share:.1}% [{low:.1}, {high:.1}]"),
+    )];
+    let alone = percent(&found["one_order"]).map(|share| format!("{share:.1}%"));
+    rows.extend(alone.map(|cell| row("of a single order", cell)));
+    rows.push(row("pairs", found["n"].to_string()));
+    Some(Table {
+        caption: "Against the truth [95% interval]".into(),
+        note: "Pairs that it calls a tie do not count.".into(),
+        head: vec!["quantity".into(), "value".into()],
+        rows,
+    })
 }
 
 fn page(report: &LabelingReport, run: Option<&LabelRun>) -> Result<String> {

@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::run::RunDir;
 
 pub(crate) use curves::{FIRST, NOT_FIRST};
-pub(crate) use labels::tables_of as label_tables;
+pub(crate) use labels::run_tables as label_tables;
 pub use labels::{labels_table, write_labels};
 pub(crate) use plot::color;
 pub(crate) use samples::policies;
@@ -34,13 +34,15 @@ pub use suite::{suite_table, write_suite};
 pub use table::table;
 
 const PAGE: &str = include_str!("page.html");
+/// What the pages share.
+const PARTS: &str = include_str!("parts.html");
 const STYLE: &str = include_str!("style.css");
 
 /// Writes `report.html` into the run folder.
 ///
 /// Reads, each where it is there: `summary.json` (or else `eval.json`) for the tables,
 /// `metrics.jsonl` of the folder and of the folders in it for the curves, `eval/*.jsonl` and
-/// `preferences.jsonl` for samples, `config.toml`.
+/// `preferences.jsonl` for samples and for what the labels are like, `config.toml`.
 pub fn write(run: &RunDir) -> Result<()> {
     let summary = summary(run)?;
     let page = context! {
@@ -51,6 +53,7 @@ pub fn write(run: &RunDir) -> Result<()> {
         stages => curves::stages(run)?,
         completions => samples::completions(run)?,
         preferences => samples::preferences(run)?,
+        labels => labels::of_run(run)?,
         config => text(run, "config.toml")?,
     };
     let html = render("page.html", PAGE, page)
@@ -77,6 +80,7 @@ fn render(
         .build()?;
     let mut environment = Environment::new();
     environment.set_syntax(syntax);
+    environment.add_template("parts.html", PARTS)?;
     // The name's ending is what turns escaping on.
     environment.render_named_str(name, template, page)
 }
@@ -190,6 +194,7 @@ mod tests {
             "Curves",
             "Completions",
             "Labelled pairs",
+            "Labels",
             "Run file",
         ];
         let completion = row(serde_json::json!({
@@ -206,20 +211,56 @@ mod tests {
             ("preferences.jsonl", &preference),
             ("config.toml", "seed = 1"),
         ];
-        for (present, file) in heads.iter().zip(&files) {
+        // The pairs themselves, and what they are like.
+        let present = [
+            &heads[..1],
+            &heads[1..2],
+            &heads[2..3],
+            &heads[3..5],
+            &heads[5..],
+        ];
+        for (present, file) in present.iter().zip(&files) {
             let html = page(&[*file]);
             for head in heads {
                 let shown = html.contains(&format!(">{head}</h2>"));
-                assert_eq!(shown, head == *present, "{head} with {}", file.0);
+                assert_eq!(shown, present.contains(&head), "{head} with {}", file.0);
             }
         }
         assert!(page(&[]).contains("nothing to report"));
         let all = page(&files);
         assert!(heads.iter().all(|head| all.contains(head)));
-        assert!(
-            !all.contains("http://") || all.matches("http://").count() == 1,
-            "only the xmlns"
-        );
+        let addresses = all.matches("http://").count();
+        let namespaces = all.matches("xmlns=\"http://www.w3.org/2000/svg\"").count();
+        assert_eq!(addresses, namespaces);
+    }
+
+    #[test]
+    fn labels_are_shown_by_what_they_are_like() {
+        let pair = |p_first: f32, p_second: f32| {
+            let row = serde_json::json!({
+                "prompt": "q", "chosen": "a", "rejected": "b", "p_chosen": 0.6,
+                "p_first": p_first, "p_second": p_second, "labeler": "judge", "p_gold": 1,
+            });
+            row.to_string() + "\n"
+        };
+        let html = page(&[
+            ("preferences.jsonl", &(pair(0.9, 0.8) + &pair(0.9, 0.3))),
+            (
+                "label.json",
+                r#"{"alignment": 0.8125, "ci": [0.5, 0.9], "one_order": 0.75, "n": 16}"#,
+            ),
+        ]);
+        // One of two pairs goes to the first position in both orders.
+        for part in [
+            "Against the truth [95% interval]",
+            "81.2% [50.0, 90.0]",
+            "<th scope=\"row\">same position wins</th><td>50.0% [",
+            "<h3>judge</h3>",
+            "<figcaption>Calibration <small>",
+            "<caption><span>Reliability</span></caption>",
+        ] {
+            assert!(html.contains(part), "{part}: {html}");
+        }
     }
 
     #[test]

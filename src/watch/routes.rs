@@ -127,7 +127,7 @@ fn labels(folder: &Folder) -> Result<serde_json::Value> {
     };
     Ok(json!({
         "whole": whole,
-        "tables": report::label_tables(&report),
+        "tables": report::label_tables(&run, &report)?,
         "labeler": report.labelers.first(),
         "truth": report::json(&run, "label.json")?,
         "reward_model": report::json(&run, "reward.json")?,

@@ -32,18 +32,6 @@ function figures({ labeler, truth, reward_model: model }) {
   return found;
 }
 
-const percent = (share) => `${(100 * share).toFixed(1)}%`;
-
-function truthTable({ alignment, ci, one_order: alone, n, ece }) {
-  const rows = [
-    ['alignment, both orders', `${percent(alignment)} [${percent(ci[0])}, ${percent(ci[1])}]`],
-    ['alignment, one order', percent(alone)],
-    ['pairs', String(n)],
-  ];
-  if (ece != null) rows.push(['calibration error (ECE)', ece.toFixed(3)]);
-  return table({ caption: 'Against the truth [95% interval]', head: ['quantity', 'value'], rows });
-}
-
 /** The view of labels. */
 export function labelsView(state) {
   const list = el('div');
@@ -65,7 +53,6 @@ export function labelsView(state) {
       answer.fault ? el('p', { role: 'alert' }, answer.fault) : null,
       answer.whole === false ? el('p', { class: 'note' }, 'Still reading; what is counted so far:') : null,
       el('div', { class: 'charts' }, figures(answer)),
-      answer.truth?.alignment != null ? truthTable(answer.truth) : null,
       answer.tables.map(table))));
     if (!parts.length) list.append(el('p', {}, 'The chosen runs hold no labels yet.'));
   };

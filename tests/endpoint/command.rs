@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -210,6 +212,61 @@ fn a_key_is_sent_and_nowhere_else() {
             .all(|seen| seen.authorization.as_ref() == Some(&bearer))
     );
     check_absent(job.folder.path());
+}
+
+/// Neither the reports of a run that had a key nor its page hold it, made by processes that have it.
+#[test]
+fn a_key_is_in_no_report_and_on_no_page() {
+    let mock = Mock::start(|seen| Reaction::Body(chat(&verdict(&seen.prompt))));
+    let job = Job::new(&mock, "api_key_env = 'RLAIF_TEST_KEY'");
+    let env = [("RLAIF_TEST_KEY", KEY), ("RUST_LOG", "trace")];
+    let said = job.finish(job.start(&[], &env), true);
+    assert!(!said.contains(KEY), "the key is in what the command says");
+    let (run, labels) = (job.path(""), job.path("preferences.jsonl"));
+    let [run, labels] = [&run, &labels].map(|path| path.to_str().unwrap());
+    let reports = [
+        vec!["report", "--run", run],
+        vec!["label", "--labels", labels, "--report", run],
+    ];
+    for args in reports {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rlaif"));
+        let output = command.args(&args).envs(env).output().unwrap();
+        let said = [output.stdout, output.stderr].map(|part| String::from_utf8(part).unwrap());
+        assert!(output.status.success(), "{said:?}");
+        assert!(!said.concat().contains(KEY), "{args:?}: {said:?}");
+    }
+    assert!(job.path("report.html").is_file() && job.path("label_report.html").is_file());
+    check_absent(job.folder.path());
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rlaif"));
+    command
+        .args(["watch", run])
+        .envs(env)
+        .stdout(Stdio::piped());
+    let mut watch = command.spawn().unwrap();
+    let mut line = String::new();
+    let mut output = BufReader::new(watch.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    let address = line.trim().trim_start_matches("watching at http://");
+    let address = address.trim_end_matches('/');
+    for target in [
+        "/",
+        "/api/runs",
+        "/api/metrics?run=0",
+        "/api/rows?run=0&kind=preferences&from=0&n=9",
+        "/api/labels?run=0",
+        "/api/results?run=0",
+    ] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{target}: {answer}");
+        assert!(!answer.contains(KEY), "{target} holds the key");
+    }
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }
 
 /// No file below `folder` holds the key.

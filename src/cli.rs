@@ -10,6 +10,7 @@ mod model;
 mod rows;
 mod run;
 mod score;
+mod screen;
 mod watch;
 
 use std::io::IsTerminal;
@@ -17,6 +18,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
+
+use self::screen::ScreenArg;
 
 use crate::backend::Backend;
 use crate::config::Config;
@@ -101,12 +104,17 @@ struct Stage {
     /// Override a key of the run file, such as `rl.steps=10`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    #[command(flatten)]
+    screen: ScreenArg,
 }
 
 impl Stage {
-    fn open(&self) -> Result<Pipeline> {
+    fn perform(&self, work: impl FnOnce(&Pipeline) -> Result<()>) -> Result<()> {
         let interrupt = interrupt_on_ctrl_c()?;
-        Ok(Pipeline::new(self.config()?, &self.run)?.ended_by(&interrupt))
+        screen::with(self.screen, &interrupt, || {
+            let pipeline = Pipeline::new(self.config()?, &self.run)?;
+            work(&pipeline.ended_by(&interrupt))
+        })
     }
 
     fn config(&self) -> Result<Config> {
@@ -121,7 +129,7 @@ pub fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| screen::Log)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .without_time()
@@ -138,6 +146,7 @@ pub fn interrupt_on_ctrl_c() -> Result<Interrupt> {
     let flag = interrupt.clone();
     let handler = move || {
         if flag.request() {
+            screen::release();
             std::process::exit(INTERRUPTED.into());
         }
         tracing::warn!("saving at the next step; interrupt again to end at once");
@@ -153,12 +162,12 @@ pub fn interrupt_on_ctrl_c() -> Result<Interrupt> {
 /// Those of the stage.
 pub fn run(cli: Cli) -> Result<()> {
     match cli.verb {
-        Verb::Sft(stage) => stage.open()?.sft(),
-        Verb::Sample(stage) => stage.open()?.sample(),
+        Verb::Sft(stage) => stage.perform(Pipeline::sft),
+        Verb::Sample(stage) => stage.perform(Pipeline::sample),
         Verb::Label(label) => label.run(),
-        Verb::Reward(stage) => stage.open()?.reward(),
-        Verb::Rl(stage) => stage.open()?.rl(),
-        Verb::Dpo(stage) => stage.open()?.dpo(),
+        Verb::Reward(stage) => stage.perform(Pipeline::reward),
+        Verb::Rl(stage) => stage.perform(Pipeline::rl),
+        Verb::Dpo(stage) => stage.perform(Pipeline::dpo),
         Verb::Eval(eval) => eval.run(),
         Verb::Report { run } => crate::report::write(&RunDir::open(run)?),
         Verb::Watch(watch) => watch.run(),

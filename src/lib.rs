@@ -35,6 +35,8 @@ pub mod batch;
 pub mod chat;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "tui")]
+pub mod dashboard;
 mod data;
 pub mod dpo;
 mod epochs;

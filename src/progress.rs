@@ -3,7 +3,9 @@
 //! This is the one exception to "the library does not print": indicatif draws to standard error,
 //! and only when that is a terminal. Otherwise progress goes through `tracing` like all else.
 
+use std::fmt;
 use std::io::IsTerminal;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,12 +13,45 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Log lines are at least this far apart: often enough to see life, seldom enough to read a log.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
+/// What shows progress and metrics instead of bars and log lines.
+pub trait Screen: fmt::Debug + Send + Sync {
+    /// A piece of work begins, of which `done` of `total` is done already. The one before it is over.
+    fn begin(&self, label: &str, done: u64, total: u64);
+
+    /// So much of it is done.
+    fn advance(&self, done: u64);
+
+    /// It has logged these values.
+    fn metrics(&self, values: &[(&str, f64)]);
+
+    /// It is over.
+    fn end(&self);
+}
+
+/// A process has one terminal, so there is one screen for all.
+static SCREEN: RwLock<Option<Arc<dyn Screen>>> = RwLock::new(None);
+
+/// Shows on `screen` what begins from now on; on bars and log lines again with `None`.
+pub fn show_on(screen: Option<Arc<dyn Screen>>) {
+    *SCREEN.write().unwrap_or_else(PoisonError::into_inner) = screen;
+}
+
+/// The screen, if there is one.
+pub(crate) fn screen() -> Option<Arc<dyn Screen>> {
+    SCREEN
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+}
+
 /// Counts the work done towards a total, and shows it. Dropping it ends the show.
 #[derive(Debug)]
 pub struct Progress {
     count: Count,
     /// `None` where standard error is no terminal.
     bar: Option<ProgressBar>,
+    /// Takes the place of bar and log lines.
+    screen: Option<Arc<dyn Screen>>,
     started: Instant,
     last_line: Instant,
 }
@@ -36,9 +71,12 @@ impl Progress {
     /// Starts to count: `label` says what is done, `unit` names what is counted, in the plural.
     pub fn new(label: &str, total: u64, unit: &str) -> Self {
         let (label, unit) = (label.to_string(), unit.to_string());
-        let bar = std::io::stderr()
-            .is_terminal()
-            .then(|| draw(&label, total, &unit));
+        let screen = screen();
+        if let Some(screen) = &screen {
+            screen.begin(&label, 0, total);
+        }
+        let has_bar = screen.is_none() && std::io::stderr().is_terminal();
+        let bar = has_bar.then(|| draw(&label, total, &unit));
         let count = Count {
             label,
             unit,
@@ -50,6 +88,7 @@ impl Progress {
         Self {
             count,
             bar,
+            screen,
             started: Instant::now(),
             last_line: Instant::now(),
         }
@@ -58,6 +97,9 @@ impl Progress {
     /// Starts from work that an earlier process did.
     pub fn resumed_at(mut self, done: u64) -> Self {
         (self.count.before, self.count.done) = (done, done);
+        if let Some(screen) = &self.screen {
+            screen.begin(&self.count.label, done, self.count.total);
+        }
         if let Some(bar) = &self.bar {
             bar.set_position(done);
         }
@@ -67,7 +109,9 @@ impl Progress {
     /// Counts `n` more.
     pub fn inc(&mut self, n: u64) {
         self.count.done += n;
-        if self.bar.is_none() && self.last_line.elapsed() >= BETWEEN_LINES {
+        if let Some(screen) = &self.screen {
+            screen.advance(self.count.done);
+        } else if self.bar.is_none() && self.last_line.elapsed() >= BETWEEN_LINES {
             self.last_line = Instant::now();
             tracing::info!("{}", self.count.line(self.started.elapsed()));
         }
@@ -91,6 +135,9 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
+        if let Some(screen) = &self.screen {
+            screen.end();
+        }
         match &self.bar {
             // The bar stays on the screen as it is: it may have been stopped by an error.
             Some(bar) => bar.abandon(),

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 use super::Stage;
+use super::screen::ScreenArg;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::eval::suite::{SuiteConfig, evaluate};
+use crate::pipeline::Pipeline;
 use crate::report;
 use crate::run::RunDir;
 
@@ -43,8 +45,9 @@ impl Eval {
                 run,
                 backend: self.backend,
                 overrides: self.overrides,
+                screen: ScreenArg::default(),
             };
-            return stage.open()?.eval();
+            return stage.perform(Pipeline::eval);
         }
         let (Some(suite), Some(output)) = (self.suite, self.output) else {
             return Ok(());

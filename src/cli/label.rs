@@ -6,9 +6,11 @@ use std::str::FromStr;
 use clap::{ArgGroup, Args};
 
 use super::Stage;
+use super::screen::ScreenArg;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::label::{LabelFile, LabelRun, LabelingConfig, Prices, Shard, label_file, report_labels};
+use crate::pipeline::Pipeline;
 use crate::precision::Precision;
 use crate::record::rows::OnError;
 use crate::record::{Pairing, Transcripts};
@@ -79,8 +81,9 @@ impl Label {
                 run: run.clone(),
                 backend: self.backend,
                 overrides: self.overrides,
+                screen: ScreenArg::default(),
             };
-            return stage.open()?.label();
+            return stage.perform(Pipeline::label);
         }
         let labeled = match (&self.input, &self.output) {
             (Some(input), Some(output)) => Some(self.label(input.clone(), output.clone())?),

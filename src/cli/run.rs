@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::screen::ScreenArg;
 use super::{Stage, interrupt_on_ctrl_c};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::pipeline::{self, Planned};
+use crate::pipeline::{self, Pipeline, Planned};
 
 /// Do all stages, skipping those that are finished.
 #[derive(Debug, Args)]
@@ -29,8 +30,10 @@ pub(super) struct Run {
     dry_run: bool,
     /// Do the run of this folder again in another (`--run`, or the same name with `-reproduced`),
     /// and compare all results; what has changed since is said first.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "backend", "overrides", "dry_run"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "backend", "overrides", "dry_run", "tui"])]
     reproduce: Option<PathBuf>,
+    #[command(flatten)]
+    screen: ScreenArg,
 }
 
 impl Run {
@@ -44,11 +47,12 @@ impl Run {
             run: self.run.unwrap_or_default(),
             backend: self.backend,
             overrides: self.overrides,
+            screen: self.screen,
         };
         if self.dry_run {
             plan(&stage)
         } else {
-            stage.open()?.run_all()
+            stage.perform(Pipeline::run_all)
         }
     }
 }

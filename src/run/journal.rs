@@ -79,6 +79,9 @@ impl Journal {
     /// # Errors
     /// The file system refuses.
     pub fn write(&mut self, step: usize, values: &[(&str, f64)]) -> Result<()> {
+        if let Some(screen) = crate::progress::screen() {
+            screen.metrics(values);
+        }
         self.metrics.write(&self.stage, step, values)
     }
 

@@ -204,8 +204,6 @@ impl Pipeline {
             };
             let trained = rl::train(&mut run, initial, algorithm.as_mut(), self.config.seed)?;
             models::save(&self.run, "policy/model", &trained.model, &tokenizer)?;
-            self.run
-                .write_records("rollouts.jsonl", &trained.rollouts)?;
             let rate = trained.n_tokens as f64 / trained.generate_secs.max(f64::MIN_POSITIVE);
             self.run
                 .write_json("rl.json", &json!({ "generate_tokens_per_second": rate }))?;

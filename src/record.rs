@@ -14,6 +14,7 @@ mod inference;
 mod judged;
 pub(crate) mod kept;
 mod label;
+mod logged;
 mod pairs;
 pub mod rows;
 
@@ -31,6 +32,7 @@ pub use self::inference::{Answered, Rewarded, Scored};
 pub use self::judged::{Compared, Judged, Usage, Verdict};
 pub use self::kept::Kept;
 pub use self::label::{Label, LabelFailure};
+pub use self::logged::LoggedRollout;
 pub use self::pairs::{
     AnswerPair, PairOptions, PairReader, Pairing, Transcripts, read_demonstrations,
     read_preferences, read_prompts,

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::model::CausalLm;
 use crate::optim::Learner;
 use crate::progress::Progress;
-use crate::record::{Completion, Prompt};
+use crate::record::{Completion, LoggedRollout, Prompt};
 use crate::reward::Reward;
 use crate::run::{Journal, write_state};
 use crate::seed::rng_for;
@@ -49,8 +49,8 @@ pub struct RlRun<'a> {
 pub struct Trained<M> {
     /// The policy, without gradients.
     pub model: M,
-    /// A few completions of some steps, with the step in `index`.
-    pub rollouts: Vec<Completion>,
+    /// A few completions of some steps.
+    pub rollouts: Vec<LoggedRollout>,
     /// Tokens sampled.
     pub n_tokens: usize,
     /// Seconds spent sampling.
@@ -62,7 +62,7 @@ pub struct Trained<M> {
 struct Progressed {
     kl: Option<KlController>,
     vitals: Vec<Vitals>,
-    rollouts: Vec<Completion>,
+    rollouts: Vec<LoggedRollout>,
     n_tokens: usize,
     generate_secs: f64,
     /// The next batch, where it is drawn ahead.
@@ -217,7 +217,11 @@ impl<'a, M: CausalLm> State<'a, M> {
         self.health.verdict(step + 1)?;
         self.done.generate_secs += seconds;
         self.done.n_tokens += rollouts.iter().map(|row| row.tokens.len()).sum::<usize>();
-        self.done.rollouts.extend(run.logged(step, &rollouts));
+        let logged = run.logged(step, &rollouts);
+        if !logged.is_empty() {
+            self.done.rollouts.extend(logged);
+            run.journal.write_rollouts(&self.done.rollouts)?;
+        }
         Ok((self, Seen { reward, kl, ended }))
     }
 
@@ -305,15 +309,16 @@ impl<'a> RlRun<'a> {
     }
 
     /// A few rollouts of some steps, to look at.
-    fn logged(&self, step: usize, rollouts: &[Rollout]) -> Vec<Completion> {
+    fn logged(&self, step: usize, rollouts: &[Rollout]) -> Vec<LoggedRollout> {
         let every = (self.config.steps / LOGGED_TIMES).max(1);
         if !step.is_multiple_of(every) {
             return Vec::new();
         }
         let logged = rollouts.iter().take(LOGGED_ROLLOUTS);
-        let of_step = |rollout: &Rollout| Completion {
-            index: step + 1,
-            ..rollout.completion.clone()
+        let of_step = |rollout: &Rollout| LoggedRollout {
+            step: step + 1,
+            reward: rollout.reward,
+            completion: rollout.completion.clone(),
         };
         logged.map(of_step).collect()
     }

@@ -6,11 +6,13 @@ use super::checkpoint::Checkpoints;
 use super::digest::digest_text;
 use super::{Checkpoint, CheckpointConfig, Interrupt, MetricsLog, RunDir};
 use crate::error::{Error, Result};
+use crate::record::LoggedRollout;
 
 /// The journal of one stage.
 #[derive(Debug)]
 pub struct Journal {
     stage: String,
+    run: RunDir,
     metrics: MetricsLog,
     checkpoints: Checkpoints,
     save_steps: usize,
@@ -26,6 +28,7 @@ impl RunDir {
         let config = CheckpointConfig::default();
         Ok(Journal {
             stage: stage.into(),
+            run: self.clone(),
             metrics: self.metrics()?,
             checkpoints: Checkpoints::new(self.inside(folder)?, "", config.save_total_limit),
             save_steps: config.save_steps,
@@ -83,6 +86,14 @@ impl Journal {
             screen.metrics(values);
         }
         self.metrics.write(&self.stage, step, values)
+    }
+
+    /// Replaces `rollouts.jsonl` by all that is kept of the rollouts so far.
+    ///
+    /// # Errors
+    /// The file system refuses, or a reward is no number.
+    pub fn write_rollouts(&self, rollouts: &[LoggedRollout]) -> Result<()> {
+        self.run.write_records("rollouts.jsonl", rollouts)
     }
 
     /// Called after each step but the last: saves if a checkpoint is due, or if the user wants to

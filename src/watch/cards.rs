@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::folder::row;
-use crate::record::{Completion, Label, Method, Unlabeled};
+use crate::record::{Completion, Label, LoggedRollout, Method, Unlabeled};
 
 /// Rows that can be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -160,11 +160,13 @@ fn unlabeled(row: Unlabeled) -> Card {
     }
 }
 
-fn rollout(row: Completion) -> Card {
-    let mut card = completion(row);
-    if let Some((name, _)) = card.facts.first_mut() {
-        *name = "step";
-    }
+fn rollout(row: LoggedRollout) -> Card {
+    let mut card = completion(row.completion);
+    let worth = [
+        ("step", row.step.to_string()),
+        ("reward", format!("{:.3}", row.reward)),
+    ];
+    card.facts.splice(0..0, worth);
     card
 }
 
@@ -216,6 +218,24 @@ mod tests {
         );
         let names: Vec<_> = card.texts.iter().map(|one| one.name.as_str()).collect();
         assert_eq!(names, ["prompt", "chosen", "rejected", "rationale"]);
+    }
+
+    #[test]
+    fn a_rollout_shows_its_step_and_reward() {
+        let line = br#"{"step":7,"reward":0.25,"prompt_id":"p","prompt":"q","index":1,
+            "completion":"c","n_tokens":3,"log_prob":-1.5,"finished":false}"#;
+        let card = Kind::Rollouts.card(0, line);
+        let facts: Vec<_> = (card.facts.iter())
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        let expected = [
+            "step 7",
+            "reward 0.250",
+            "number 1",
+            "length 3 tokens, cut off",
+            "log-probability -1.50",
+        ];
+        assert_eq!(facts, expected);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use rlaif::record::{LoggedRollout, read_jsonl};
+
 use super::{rlaif, stderr};
 
 #[test]
@@ -37,6 +39,11 @@ fn the_smoke_run_does_every_stage_once_and_repeats_to_the_byte() {
             "{file}"
         );
     }
+    // Four rollouts of each of the three steps.
+    let rollouts: Vec<LoggedRollout> = read_jsonl(first.join("rollouts.jsonl")).unwrap();
+    let steps: Vec<_> = rollouts.iter().map(|row| row.step).collect();
+    assert_eq!(steps, [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]);
+    assert!(rollouts.iter().any(|row| row.reward != 0.0), "{rollouts:?}");
     let models =
         ["sft", "reward", "policy"].map(|stage| format!("{stage}/model/model.safetensors"));
     let (second, _) = run("second");

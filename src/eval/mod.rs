@@ -13,6 +13,7 @@ pub mod significance;
 pub mod stats;
 pub mod suite;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -229,13 +230,17 @@ fn compare(
     Ok(())
 }
 
+/// What a comparison is worth to the first policy: 1 for a win, 0.5 for a tie, 0 for a loss.
+fn points(row: &Comparison) -> f64 {
+    match row.p_win.total_cmp(&0.5) {
+        Ordering::Greater => 1.0,
+        Ordering::Equal => 0.5,
+        Ordering::Less => 0.0,
+    }
+}
+
 /// The win rate that comparisons of one pair of policies by one judge amount to.
 pub fn win_rate(rows: &[Comparison]) -> WinRate {
-    let points = |row: &Comparison| match row.p_win.total_cmp(&0.5) {
-        std::cmp::Ordering::Greater => 1.0,
-        std::cmp::Ordering::Equal => 0.5,
-        std::cmp::Ordering::Less => 0.0,
-    };
     let wins: Vec<f64> = rows.iter().map(points).collect();
     let lengths = |length: fn(&Comparison) -> usize| {
         rows.iter()

@@ -77,11 +77,22 @@ pub struct ContenderConfig {
 pub struct RuleConfig {
     /// Name in tables.
     pub name: String,
-    /// Passes where it is found in the text; syntax of the crate `fancy-regex`.
+    /// The expression, in the syntax of the crate `fancy-regex`.
     pub regex: String,
-    /// Passes where it is not found instead.
+    /// What passes.
     #[serde(default)]
-    pub absent: bool,
+    pub passes: Passes,
+}
+
+/// Which texts pass a rule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Passes {
+    /// Those in which the expression is found.
+    #[default]
+    Found,
+    /// Those in which it is not.
+    Absent,
 }
 
 /// The share of rows whose class is one of some, such as the harmless rate.

@@ -7,7 +7,7 @@ use burn::prelude::*;
 use fancy_regex::Regex;
 use serde::Serialize;
 
-use super::{RuleConfig, SuiteConfig};
+use super::{Passes, RuleConfig, SuiteConfig};
 use crate::config::PolicyConfig;
 use crate::error::{Error, Result};
 use crate::eval::Contender;
@@ -120,7 +120,7 @@ pub(super) fn of_texts(contender: &Contender, rules: &[(String, Rule)]) -> Resul
 /// A [`RuleConfig`], ready to be used.
 pub(super) struct Rule {
     regex: Regex,
-    absent: bool,
+    passes: Passes,
 }
 
 impl Rule {
@@ -131,14 +131,14 @@ impl Rule {
         };
         Ok(Self {
             regex: Regex::new(&config.regex).map_err(malformed)?,
-            absent: config.absent,
+            passes: config.passes,
         })
     }
 
     fn passes(&self, text: &str) -> Result<bool> {
         let found = self.regex.is_match(text);
         let gave_up = |e| Error::Usage(format!("the expression `{}`: {e}", self.regex));
-        Ok(found.map_err(gave_up)? != self.absent)
+        Ok(found.map_err(gave_up)? == (self.passes == Passes::Found))
     }
 }
 

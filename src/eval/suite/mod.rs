@@ -18,7 +18,7 @@ use burn::prelude::*;
 use serde::Serialize;
 
 pub use concord::JudgeAgreement;
-pub use config::{ClassConfig, ContenderConfig, RuleConfig, SuiteConfig};
+pub use config::{ClassConfig, ContenderConfig, Passes, RuleConfig, SuiteConfig};
 pub use judge::RewardJudge;
 pub use measure::{Mean, Measures, Share};
 pub use pairing::PairReport;

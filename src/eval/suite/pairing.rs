@@ -1,13 +1,12 @@
 //! What verdicts on one pair of contenders by one judge amount to.
 
-use std::cmp::Ordering;
-
 use rand::rngs::StdRng;
 use serde::Serialize;
 
 use super::measure::Mean;
 use crate::eval::bootstrap::{N_RESAMPLES, bootstrap_mean};
 use crate::eval::length::{alpaca_length_controlled, length_controlled_win_rate};
+use crate::eval::points;
 use crate::eval::power::prompts_to_tell;
 use crate::eval::significance::holm;
 use crate::eval::stats::{Interval, two_sided_binomial_p, wilson};
@@ -59,11 +58,6 @@ impl PairReport {
     /// the report.
     pub fn of(rows: &[Comparison], no_verdict: usize, rng: &mut StdRng) -> Option<Self> {
         let first = rows.first()?;
-        let points = |row: &Comparison| match row.p_win.total_cmp(&0.5) {
-            Ordering::Greater => 1.0,
-            Ordering::Equal => 0.5,
-            Ordering::Less => 0.0,
-        };
         let points: Vec<f64> = rows.iter().map(points).collect();
         let count = |worth: f64| points.iter().filter(|&&found| found == worth).count();
         let p_wins: Vec<f64> = rows.iter().map(|row| row.p_win.into()).collect();

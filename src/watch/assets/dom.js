@@ -20,7 +20,7 @@ function fill(element, attributes, children) {
     else if (value === true) element.setAttribute(name, '');
     else if (value !== false && value != null) element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter((child) => child != null));
+  element.append(...children.flat(Infinity).filter((child) => child != null));
   return element;
 }
 
@@ -55,4 +55,33 @@ export async function get(path) {
   const response = await fetch(path);
   if (!response.ok) throw new Error((await response.text()).trim());
   return response.json();
+}
+
+/**
+ * A view of one answer for each chosen run, drawn anew when an answer changes: `content` makes what stands
+ * below the run's name, for the runs whose answer `holds` something; `none` is said where no run does.
+ */
+export function runSections(state, kind, { holds = () => true, content, none }) {
+  const list = el('div');
+  let shown = null;
+  const show = async () => {
+    const chosen = state.runs.filter((run) => run.chosen);
+    const answers = await Promise.all(chosen.map(async (run) => {
+      try {
+        return [run, await get(`/api/${kind}?run=${run.number}`)];
+      } catch (fault) {
+        return [run, { fault: fault.message, tables: [] }];
+      }
+    }));
+    const now = JSON.stringify(answers.map(([run, answer]) => [run.number, answer]));
+    if (now === shown) return;
+    shown = now;
+    const parts = answers.filter(([, answer]) => answer.fault || holds(answer));
+    list.replaceChildren(...parts.map(([run, answer]) => el('section', { 'aria-label': run.name }, el('h2', {}, run.name),
+      answer.fault ? el('p', { role: 'alert' }, answer.fault) : null,
+      content(answer))));
+    if (!parts.length && none) list.append(el('p', {}, none));
+  };
+  show();
+  return { element: list, update: show };
 }

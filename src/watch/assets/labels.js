@@ -1,7 +1,7 @@
 // What the labels of a run are worth: reliability, position and length bias.
 
 import { barChart, reliabilityChart } from './chart.js';
-import { el, get, table } from './dom.js';
+import { el, runSections, table } from './dom.js';
 
 const bar = (name, rate) => ({ name, value: rate?.rate, low: rate?.ci[0], high: rate?.ci[1] });
 
@@ -34,28 +34,13 @@ function figures({ labeler, truth, reward_model: model }) {
 
 /** The view of labels. */
 export function labelsView(state) {
-  const list = el('div');
-  let shown = null;
-  const show = async () => {
-    const chosen = state.runs.filter((run) => run.chosen);
-    const answers = await Promise.all(chosen.map(async (run) => {
-      try {
-        return [run, await get(`/api/labels?run=${run.number}`)];
-      } catch (fault) {
-        return [run, { fault: fault.message, tables: [] }];
-      }
-    }));
-    const now = JSON.stringify(answers.map(([run, answer]) => [run.number, answer]));
-    if (now === shown) return;
-    shown = now;
-    const parts = answers.filter(([, answer]) => answer.labeler || answer.truth || answer.reward_model || answer.fault);
-    list.replaceChildren(...parts.map(([run, answer]) => el('section', { 'aria-label': run.name }, el('h2', {}, run.name),
-      answer.fault ? el('p', { role: 'alert' }, answer.fault) : null,
+  return runSections(state, 'labels', {
+    holds: (answer) => answer.labeler || answer.truth || answer.reward_model,
+    content: (answer) => [
       answer.whole === false ? el('p', { class: 'note' }, 'Still reading; what is counted so far:') : null,
       el('div', { class: 'charts' }, figures(answer)),
-      answer.tables.map(table))));
-    if (!parts.length) list.append(el('p', {}, 'The chosen runs hold no labels yet.'));
-  };
-  show();
-  return { element: list, update: show };
+      answer.tables.map(table),
+    ],
+    none: 'The chosen runs hold no labels yet.',
+  });
 }

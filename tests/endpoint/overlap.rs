@@ -107,7 +107,7 @@ fn the_next_batch_is_drawn_while_this_one_is_scored() {
     let answerer = EndpointAnswerer::new(&endpoint, log, rng).unwrap();
     let labeler = PromptedLabeler::over(answerer).unwrap();
 
-    let run = RunDir::create(&folder.path().join("run")).unwrap();
+    let run = RunDir::create(folder.path().join("run")).unwrap();
     let config: RlConfig = toml::from_str(SETTINGS).unwrap();
     config.validate().unwrap();
     let dir = Path::new("models/labeler-xs");

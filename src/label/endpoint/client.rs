@@ -118,7 +118,7 @@ impl Client {
         by_key.insert(key.clone(), jobs.len());
         jobs.push(Job {
             key,
-            body: body.to_string(),
+            body: wire::sent(body, config),
             bytes: request.prompt.len(),
             max_tokens: request.max_tokens,
         });

@@ -43,6 +43,10 @@ pub struct EndpointConfig {
     /// `chat_template_kwargs = { enable_thinking = false }`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra_body: BTreeMap<String, toml::Value>,
+    /// Fields that the server refuses and that are therefore never sent: OpenAI's reasoning models
+    /// take no `temperature`, some servers no `seed`. They still tell the kept answers apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omit_fields: Vec<SamplingField>,
     /// Seconds until a request that has not been answered counts as failed.
     #[serde(default = "default_timeout_secs")]
     pub timeout_secs: f64,
@@ -127,6 +131,32 @@ pub enum MaxTokensField {
     MaxTokens,
     /// What OpenAI's reasoning models ask for instead.
     MaxCompletionTokens,
+}
+
+/// A field of a request that says how answers are sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SamplingField {
+    /// `temperature`.
+    Temperature,
+    /// `top_p`.
+    TopP,
+    /// `top_k`.
+    TopK,
+    /// `seed`.
+    Seed,
+}
+
+impl SamplingField {
+    /// Name in the request.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Temperature => "temperature",
+            Self::TopP => "top_p",
+            Self::TopK => "top_k",
+            Self::Seed => "seed",
+        }
+    }
 }
 
 impl MaxTokensField {
@@ -221,6 +251,14 @@ impl EndpointConfig {
             return Err(Error::field(field("max_answer_tokens"), 0, "at least 1"));
         }
         positive(&field("timeout_secs"), self.timeout_secs)?;
+        if let Some(both) = self
+            .omit_fields
+            .iter()
+            .find(|f| self.extra_body.contains_key(f.name()))
+        {
+            let expected = "each field in one of `omit_fields` and `extra_body`";
+            return Err(Error::field(field("omit_fields"), both.name(), expected));
+        }
         self.ask.validate(&field("ask"))?;
         if let Some(price) = &self.price {
             for (name, value) in [("price.input", price.input), ("price.output", price.output)] {
@@ -314,6 +352,11 @@ mod tests {
         check(
             "timeout_secs = 0",
             "`labeler.timeout_secs` is 0, expected a number above 0",
+        );
+        check(
+            "omit_fields = ['seed']\nextra_body = { seed = 1 }",
+            "`labeler.omit_fields` is seed, expected each field in one of `omit_fields` and \
+             `extra_body`",
         );
         check(
             "top_logprobs = 0",

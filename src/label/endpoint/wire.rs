@@ -37,7 +37,7 @@ pub struct Query {
 }
 
 impl Query {
-    /// The JSON that is sent.
+    /// The question as JSON, with every parameter that tells its answers apart.
     pub(crate) fn body(&self, config: &EndpointConfig) -> Value {
         let mut body = Map::new();
         body.insert("model".into(), config.model.clone().into());
@@ -79,6 +79,16 @@ impl Query {
         }
         Value::Object(body)
     }
+}
+
+/// The JSON that is sent: the question without the fields that the server refuses.
+pub(crate) fn sent(mut body: Value, config: &EndpointConfig) -> String {
+    if let Some(fields) = body.as_object_mut() {
+        for field in &config.omit_fields {
+            fields.remove(field.name());
+        }
+    }
+    body.to_string()
 }
 
 /// SHA-256 of what is asked and where, in hexadecimal: two requests with one key have one answer.
@@ -264,6 +274,21 @@ mod tests {
             "model": "m", "max_tokens": 4, "temperature": 0.0, "logprobs": 5, "prompt": "which?",
         });
         assert_eq!(request().body(&config("api = 'completions'")), plain);
+    }
+
+    #[test]
+    fn refused_fields_are_not_sent_but_tell_answers_apart() {
+        let config = config("omit_fields = ['temperature', 'seed']");
+        let of = |seed| Query {
+            seed: Some(seed),
+            ..request()
+        };
+        let [one, two] = [1, 2].map(|seed| of(seed).body(&config));
+        assert_ne!(key(config.api, &one), key(config.api, &two));
+        let texts = [sent(one, &config), sent(two, &config)];
+        assert_eq!(texts[0], texts[1]);
+        assert!(!texts[0].contains("seed") && !texts[0].contains("temperature"));
+        assert!(texts[0].contains("max_tokens"), "{}", texts[0]);
     }
 
     #[test]

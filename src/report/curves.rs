@@ -61,7 +61,7 @@ fn runs(run: &RunDir) -> Result<Vec<Run>> {
 }
 
 /// All rows but a torn last one, which a killed run leaves behind; no rows when there is no file.
-fn rows(path: &Path) -> Result<Vec<Metric>> {
+pub(super) fn rows(path: &Path) -> Result<Vec<Metric>> {
     if !path.is_file() {
         return Ok(Vec::new());
     }

@@ -1,5 +1,5 @@
 //! What goes wrong outside the program: each fault is a clear error or a counted skip, never a
-//! panic, a hang or a lost result. `docs/faults.md` has the whole list.
+//! panic, a hang or a lost result. `docs/src/faults.md` has the whole list.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

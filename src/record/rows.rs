@@ -10,6 +10,7 @@ mod csv;
 mod lines;
 mod open;
 mod parquet;
+mod parquet_bounds;
 mod parquet_out;
 mod write;
 

@@ -8,7 +8,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::{ReaderIter, TreeBuilder};
 use serde_json::Value;
 
-use super::{Row, row_error};
+use super::{Row, parquet_bounds, row_error};
 use crate::error::{Error, Result};
 
 /// Rows that are decoded at once.
@@ -17,6 +17,7 @@ const BATCH: usize = 64;
 /// Rows of a Parquet file.
 pub(super) struct ParquetRows {
     path: PathBuf,
+    handle: File,
     file: SerializedFileReader<File>,
     n_groups: usize,
     next_group: usize,
@@ -27,8 +28,11 @@ pub(super) struct ParquetRows {
 impl ParquetRows {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io("read", path))?;
+        parquet_bounds::check_metadata(&file).map_err(|e| refused(path, &e))?;
+        let handle = file.try_clone().map_err(Error::io("read", path))?;
         let file = SerializedFileReader::new(file).map_err(|e| refused(path, &e))?;
         Ok(Self {
+            handle,
             path: path.to_path_buf(),
             n_groups: file.num_row_groups(),
             file,
@@ -41,6 +45,7 @@ impl ParquetRows {
     fn open_group(&mut self) -> Result<(), ParquetError> {
         let schema = self.file.metadata().file_metadata().schema_descr_ptr();
         let group = self.file.get_row_group(self.next_group)?;
+        parquet_bounds::check_pages(&self.handle, group.metadata())?;
         self.next_group += 1;
         let rows = TreeBuilder::new().with_batch_size(BATCH);
         self.group = Some(rows.as_iter(schema, group.as_ref())?);

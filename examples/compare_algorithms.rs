@@ -9,12 +9,10 @@
 //! In a run folder that is there, what has not changed is not done again, so that further ways may be
 //! added to it: `... -- configs/dpo.toml --name kto --set 'dpo.loss={ kind = "kto" }'`
 
-#![expect(clippy::print_stdout, reason = "an example prints")]
-
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use rlaif::cli::{interrupt_on_ctrl_c, log_to_stderr};
+use rlaif::cli::{interrupt_on_ctrl_c, log_to_stderr, print};
 use rlaif::config::{Config, LabelerConfig};
 use rlaif::eval::{self, WinRate};
 use rlaif::pipeline::Pipeline;
@@ -57,8 +55,8 @@ fn main() -> rlaif::Result<()> {
         start.reward()?;
     }
 
-    println!("| way | win rate over SFT, oracle | KL, nats per completion | seconds |");
-    println!("|---|---|---|---|");
+    print("| way | win rate over SFT, oracle | KL, nats per completion | seconds |")?;
+    print("|---|---|---|---|")?;
     let sft = start.contender("sft", &start.initial_policy()?)?;
     for path in &args.configs {
         let own = Config::read(path, &args.overrides)?;
@@ -84,7 +82,9 @@ fn main() -> rlaif::Result<()> {
             let [rate, low, high] = [*rate, ci.low, ci.high].map(|share| 100.0 * share);
             let kl = kl(&branch.run)?.map_or("-".into(), |kl| format!("{kl:.2}"));
             let seconds = branch.run.stage_seconds(stage).unwrap_or_default();
-            println!("| {name} | {rate:.1}% [{low:.1}, {high:.1}] | {kl} | {seconds:.0} |");
+            print(format_args!(
+                "| {name} | {rate:.1}% [{low:.1}, {high:.1}] | {kl} | {seconds:.0} |"
+            ))?;
         }
     }
     Ok(())

@@ -4,8 +4,6 @@
 //!
 //! `cargo run --release --example custom_algorithm`
 
-#![expect(clippy::print_stdout, reason = "an example prints")]
-
 mod toy;
 
 use std::path::Path;
@@ -13,6 +11,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use rand::rngs::StdRng;
 use rlaif::batch::Batch;
+use rlaif::cli::print;
 use rlaif::log_prob::{Scores, gradients};
 use rlaif::model::{self, Activations, CausalLm, device_of};
 use rlaif::optim::Learner;
@@ -76,11 +75,11 @@ fn main() -> rlaif::Result<()> {
 
     let reward = |row: &Metric| row.values["reward"].unwrap_or(f64::NAN);
     for row in &rows {
-        println!(
+        print(format_args!(
             "step {}: two of dog, cat and boss in {:.2}",
             row.step,
             reward(row)
-        );
+        ))?;
     }
     assert!(
         reward(&rows[rows.len() - 1]) > reward(&rows[0]),

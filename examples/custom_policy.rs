@@ -4,8 +4,6 @@
 //! of keys and values. It cannot hide one completion from another, so each prompt gets one
 //! completion and all prompts have one length. `cargo run --release --example custom_policy`
 
-#![expect(clippy::print_stdout, reason = "an example prints")]
-
 mod toy;
 
 use burn::nn::gru::{Gru, GruConfig};
@@ -13,6 +11,7 @@ use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rlaif::cli::print;
 use rlaif::model::{CausalLm, Input, randomize};
 use rlaif::record::Completion;
 use rlaif::reward::Reward;
@@ -90,7 +89,9 @@ fn main() -> rlaif::Result<()> {
     let rows = toy::optimise(&config, initial, ppo.as_mut(), &["my dog"], &mut ShortWords)?;
 
     let [first, last] = [0, rows.len() - 1].map(|i| rows[i].values["reward"].unwrap_or(f64::NAN));
-    println!("short words: {first:.2} at first, {last:.2} at last");
+    print(format_args!(
+        "short words: {first:.2} at first, {last:.2} at last"
+    ))?;
     assert!(last > first + 0.2, "the reward rose");
     Ok(())
 }

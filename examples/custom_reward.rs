@@ -5,13 +5,12 @@
 //!
 //! `cargo run --release --example custom_reward`
 
-#![expect(clippy::print_stdout, reason = "an example prints")]
-
 mod toy;
 
 use std::path::Path;
 
 use burn::tensor::Device;
+use rlaif::cli::print;
 use rlaif::model;
 use rlaif::record::Completion;
 use rlaif::reward::{Reward, RewardSum, Rule};
@@ -58,10 +57,10 @@ fn main() -> rlaif::Result<()> {
     for row in &rows {
         let parts = ["ten_words", "repetition"].map(|name| format!("rewards/{name}/mean"));
         let [words, repetition] = parts.map(|name| told(row, &name));
-        println!(
+        print(format_args!(
             "step {:2}: ten words {words:6.3}, repetition {repetition:6.3}",
             row.step
-        );
+        ))?;
     }
     let (first, last) = (&rows[0], &rows[rows.len() - 1]);
     assert!(

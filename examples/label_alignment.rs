@@ -6,12 +6,11 @@
 //! shipped labelers learned one short question, `tiny-tldr`, and know few words beside it: the
 //! table says what that costs, not which prompt is good for a model that reads English.
 
-#![expect(clippy::print_stdout, reason = "an example prints")]
-
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use clap::Parser;
+use rlaif::cli::print;
 use rlaif::label::config::{AskConfig, ExemplarConfig, RationaleConfig};
 use rlaif::label::{
     Asking, Decoding, LocalAnswerer, OracleLabeler, Positions, PromptedLabeler, alignment,
@@ -42,14 +41,14 @@ fn main() -> rlaif::Result<()> {
     let folder = tempfile::tempdir().map_err(rlaif::Error::io("create", "a temporary folder"))?;
     let exemplars = folder.path().join("exemplars.jsonl");
     write_jsonl(&exemplars, &world_exemplars(2)?)?;
-    println!(
+    print(
         "| labeler | prompt | exemplars | rationale | one order | both orders | same position | \
-        no verdict |"
-    );
-    println!("|---|---|---|---|---|---|---|---|");
+        no verdict |",
+    )?;
+    print("|---|---|---|---|---|---|---|---|")?;
     for size in &args.sizes {
         for config in configs(&exemplars) {
-            println!("{}", row(size, &config, &pairs)?);
+            print(row(size, &config, &pairs)?)?;
         }
     }
     Ok(())

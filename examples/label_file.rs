@@ -3,7 +3,6 @@
 //!
 //! `cargo build --release --example label_file`, then `target/release/examples/label_file 1000000`
 //! (pairs; 10000 if not given). Started by `cargo run`, a process is charged with cargo's own peak.
-#![expect(clippy::print_stdout, reason = "an example tells what it found")]
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -11,6 +10,7 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use rlaif::cli::print;
 use rlaif::label::{LabelFile, OracleLabeler, held_out_pairs, label_file, report_labels};
 use rlaif::world::World;
 use rlaif::{Error, Result, report};
@@ -30,8 +30,8 @@ fn main() -> Result<()> {
     let mut oracle = OracleLabeler::new(World::tiny_tldr());
     let run = label_file(&mut oracle, &file)?;
     let found = report_labels(&[file.output], None)?;
-    println!("{}", report::labels_table(&found, Some(&run)));
-    println!("peak memory {:.1} MB", peak_mb());
+    print(report::labels_table(&found, Some(&run)))?;
+    print(format_args!("peak memory {:.1} MB", peak_mb()))?;
     Ok(())
 }
 

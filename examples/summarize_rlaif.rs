@@ -12,13 +12,11 @@
 //! `cargo run --release --example summarize_rlaif -- --algorithm reinforce --seed 18 --run
 //! runs/other`
 
-#![expect(clippy::print_stdout, reason = "an example prints")]
-
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use rlaif::cli::{interrupt_on_ctrl_c, log_to_stderr};
+use rlaif::cli::{interrupt_on_ctrl_c, log_to_stderr, print};
 use rlaif::config::{Config, LabelerConfig};
 use rlaif::eval::{self, EvalReport};
 use rlaif::label::{self, LocalLabeler, OracleLabeler, Positions, held_out_pairs};
@@ -109,9 +107,12 @@ fn main() -> rlaif::Result<()> {
     );
     rlaif.run.write_json("summary.json", &summary)?;
     report::write(&rlaif.run)?;
-    println!("{}", report::table(&summary));
+    print(report::table(&summary))?;
     print_samples(&rlaif)?;
-    println!("\nwrote {}", rlaif.run.path("report.html").display());
+    print(format_args!(
+        "\nwrote {}",
+        rlaif.run.path("report.html").display()
+    ))?;
     Ok(())
 }
 
@@ -253,9 +254,9 @@ fn print_samples(rlaif: &Pipeline) -> rlaif::Result<()> {
         all.push(read_jsonl(rlaif.run.path(format!("eval/{name}.jsonl")))?);
     }
     for i in 0..all[0].len().min(3) {
-        println!("\n{}", all[0][i].prompt.transcript());
+        print(format_args!("\n{}", all[0][i].prompt.transcript()))?;
         for (name, completions) in names.iter().zip(&all) {
-            println!("  {name:8} {}", completions[i].completion);
+            print(format_args!("  {name:8} {}", completions[i].completion))?;
         }
     }
     Ok(())

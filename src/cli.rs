@@ -7,7 +7,7 @@ mod eval;
 mod inspect;
 mod label;
 mod model;
-mod rows;
+mod out;
 mod run;
 mod score;
 mod screen;
@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+pub use self::out::print;
 use self::screen::ScreenArg;
 
 use crate::backend::Backend;
@@ -184,20 +185,17 @@ pub fn run(cli: Cli) -> Result<()> {
         Verb::Chat(chat) => chat.run(),
         Verb::Score(score) => score.run(),
         Verb::Inspect(inspect) => inspect.run(),
-        Verb::Devices => {
-            list_devices();
-            Ok(())
-        }
+        Verb::Devices => list_devices(),
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the answer to `rlaif devices`")]
-fn list_devices() {
+fn list_devices() -> Result<()> {
     for backend in Backend::ALL {
         let name = backend.name();
         match backend.device() {
-            Ok(device) => println!("{name:8} {device:?}"),
-            Err(error) => println!("{name:8} {error}"),
+            Ok(device) => print(format_args!("{name:8} {device:?}"))?,
+            Err(error) => print(format_args!("{name:8} {error}"))?,
         }
     }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The `rlaif` binary: parse, do one verb, print the chain of errors.
 
 use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -16,10 +17,12 @@ fn main() -> ExitCode {
     let Err(error) = cli::run(Cli::parse()) else {
         return ExitCode::SUCCESS;
     };
-    eprintln!("error: {error}");
+    // There is no other place to tell it.
+    let mut stderr = std::io::stderr().lock();
+    let _ = writeln!(stderr, "error: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
-        eprintln!("  caused by: {cause}");
+        let _ = writeln!(stderr, "  caused by: {cause}");
         source = cause.source();
     }
     match error {

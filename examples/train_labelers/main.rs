@@ -8,8 +8,6 @@
 //! whether it is right, so that the model learns to look things up in the post; a labeler's second
 //! phase teaches the answers as well.
 
-#![expect(clippy::print_stdout, reason = "an example prints")]
-
 mod teacher;
 
 use std::path::PathBuf;
@@ -23,6 +21,7 @@ use clap::{Parser, ValueEnum};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
+use rlaif::cli::print;
 use rlaif::label::prompt::Prompt;
 use rlaif::label::{LocalLabeler, OracleLabeler, Positions, alignment, held_out_pairs, label};
 use rlaif::model::{self, CausalLm, LlamaConfig, Transformer};
@@ -113,7 +112,7 @@ fn main() -> rlaif::Result<()> {
     let device = Device::flex().autodiff();
     let mut rng = StdRng::seed_from_u64(args.seed);
     let model = model::randomize(config.init(&device), &mut rng);
-    println!("{name}: {} parameters", model.num_params());
+    print(format_args!("{name}: {} parameters", model.num_params()))?;
     let teacher = Teacher {
         world: World::tiny_tldr(),
         oracle: Oracle::new(World::tiny_tldr()),
@@ -143,7 +142,7 @@ fn main() -> rlaif::Result<()> {
         _ => {
             let labeler = LocalLabeler::load(&models.path(name), &Device::flex())?;
             let result = evaluate(labeler, args.test_pairs)?;
-            println!("{result}");
+            print(&result)?;
             labeler_card(&args, &made, &result)
         }
     };
@@ -237,10 +236,10 @@ fn train(args: &Args, phase: Phase, student: Student, teacher: &Teacher) -> rlai
             let told = Tensor::cat(vec![words.clone(), answers.clone(), marks.clone()], 0);
             let told = told.try_into_vec_as::<f32>()?;
             let secs = started.elapsed().as_secs_f64();
-            println!(
+            print(format_args!(
                 "step {:>5} {secs:>5.0} s  words, answers, marks {told:.4?}",
                 step + 1
-            );
+            ))?;
         }
         let loss = match phase {
             Phase::Words => words + marks,
@@ -250,7 +249,7 @@ fn train(args: &Args, phase: Phase, student: Student, teacher: &Teacher) -> rlai
         if phase == Phase::Answers && args.check_every > 0 && (step + 1) % args.check_every == 0 {
             let model = learner.model.model.valid();
             let labeler = LocalLabeler::of("student".into(), model, teacher.tokenizer.clone())?;
-            println!("{}", evaluate(labeler, 300)?);
+            print(evaluate(labeler, 300)?)?;
         }
     }
     Ok(learner.model)

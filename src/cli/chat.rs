@@ -1,6 +1,6 @@
 //! `rlaif chat`: at the terminal, or the prompts of a file.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use serde_json::{Map, Value};
 
 use super::model::{ModelArg, json_object};
-use super::rows::Rows;
+use super::out::Out;
 use crate::chat::{Responder, Shown};
 use crate::error::{Error, Result};
 use crate::generate::SamplingConfig;
@@ -86,29 +86,26 @@ impl Chat {
             sampling,
         };
         let mut rng = StdRng::seed_from_u64(self.seed);
-        match prompts {
+        let mut out = Out::new();
+        let done = match prompts {
             Some(prompts) => {
-                let mut rows = Rows::to_stdout();
-                responder.answer_all(prompts, &mut rng, |row| rows.write(row))?;
-                rows.finish()
+                let answered = responder.answer_all(prompts, &mut rng, |row| out.row(row));
+                answered.map(drop)
             }
-            None => talk(&responder, &mut rng),
-        }
+            None => talk(&responder, &mut rng, &mut out),
+        };
+        out.ended(done)
     }
 }
 
 /// Reads what the user says line by line until the input ends.
-fn talk<M: CausalLm>(responder: &Responder<M>, rng: &mut StdRng) -> Result<()> {
+fn talk<M: CausalLm>(responder: &Responder<M>, rng: &mut StdRng, out: &mut Out) -> Result<()> {
     let interactive = std::io::stdin().is_terminal();
     let mut conversation = Conversation::default();
     let mut lines = std::io::stdin().lock().lines();
-    let mut out = std::io::stdout().lock();
-    let failed = || Error::io("write", "standard output");
     loop {
         if interactive {
-            write!(out, "> ")
-                .and_then(|()| out.flush())
-                .map_err(failed())?;
+            out.text("> ")?;
         }
         let Some(line) = lines.next() else {
             return Ok(());
@@ -129,11 +126,7 @@ fn talk<M: CausalLm>(responder: &Responder<M>, rng: &mut StdRng) -> Result<()> {
             true => Context::Text(line),
             false => Context::Conversation(conversation.clone()),
         };
-        let answer = responder.stream(&prompt, rng, |piece| {
-            write!(out, "{piece}")
-                .and_then(|()| out.flush())
-                .map_err(failed())
-        });
+        let answer = responder.stream(&prompt, rng, |piece| out.text(piece));
         match answer {
             Ok(answer) => conversation
                 .messages
@@ -141,10 +134,10 @@ fn talk<M: CausalLm>(responder: &Responder<M>, rng: &mut StdRng) -> Result<()> {
             // At the terminal one can mend it; a script is told by the exit code.
             Err(error) if interactive => {
                 conversation.messages.pop();
-                write!(out, "{error} (/reset forgets the conversation)").map_err(failed())?;
+                out.text(format_args!("{error} (/reset forgets the conversation)"))?;
             }
             Err(error) => return Err(error),
         }
-        writeln!(out).map_err(failed())?;
+        out.text("\n")?;
     }
 }

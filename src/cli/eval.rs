@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
-use super::Stage;
 use super::screen::ScreenArg;
+use super::{Stage, print};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::eval::suite::{SuiteConfig, evaluate};
@@ -37,7 +37,6 @@ pub(super) struct Eval {
 }
 
 impl Eval {
-    #[expect(clippy::print_stdout, reason = "the answer to `rlaif eval --suite`")]
     pub(super) fn run(self) -> Result<()> {
         if let (Some(config), Some(run)) = (self.config, self.run) {
             let stage = Stage {
@@ -58,7 +57,6 @@ impl Eval {
         RunDir::create(&output)?;
         let found = evaluate(&config, &answers)?;
         report::write_suite(&output, &found)?;
-        println!("{}", report::suite_table(&found.report));
-        Ok(())
+        print(report::suite_table(&found.report))
     }
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::model::ModelArg;
+use super::print;
 use crate::error::{Error, Result};
 use crate::inspect::{Inspection, Load, inspect};
 
@@ -26,7 +27,6 @@ pub(super) struct Inspect {
 }
 
 impl Inspect {
-    #[expect(clippy::print_stdout, reason = "the answer to `rlaif inspect`")]
     pub(super) fn run(self) -> Result<()> {
         let load = Load {
             dtype: self.model.dtype(),
@@ -37,11 +37,10 @@ impl Inspect {
         let found = inspect(self.model.name(), load, &self.model.device()?)?;
         if self.json {
             let json = serde_json::to_string_pretty(&found);
-            println!("{}", json.map_err(|e| Error::Usage(e.to_string()))?);
-            return Ok(());
+            return print(json.map_err(|e| Error::Usage(e.to_string()))?);
         }
         for (name, value) in lines(&found) {
-            println!("{name:22} {value}");
+            print(format_args!("{name:22} {value}"))?;
         }
         Ok(())
     }

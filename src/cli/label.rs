@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use clap::{ArgGroup, Args};
 
-use super::Stage;
 use super::screen::ScreenArg;
+use super::{Stage, print};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::label::{LabelFile, LabelRun, LabelingConfig, Prices, Shard, label_file, report_labels};
@@ -120,17 +120,15 @@ impl Label {
         Ok(config)
     }
 
-    #[expect(clippy::print_stdout, reason = "the answer to `rlaif label`")]
     fn tell(&self, files: &[PathBuf], labeled: Option<&LabelRun>) -> Result<()> {
         if self.report.is_none() && self.labels.is_empty() {
             return Ok(());
         }
         let found = report_labels(files, self.prices)?;
-        println!("{}", report::labels_table(&found, labeled));
-        match &self.report {
-            Some(dir) => report::write_labels(dir, &found, labeled),
-            None => Ok(()),
+        if let Some(dir) = &self.report {
+            report::write_labels(dir, &found, labeled)?;
         }
+        print(report::labels_table(&found, labeled))
     }
 }
 

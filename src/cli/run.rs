@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::screen::ScreenArg;
-use super::{Stage, interrupt_on_ctrl_c};
+use super::{Stage, interrupt_on_ctrl_c, print};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Pipeline, Planned};
@@ -57,24 +57,27 @@ impl Run {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the answer to `rlaif run --dry-run`")]
 fn plan(stage: &Stage) -> Result<()> {
     for Planned { stage, reason } in pipeline::plan(&stage.config()?, &stage.run)? {
         match reason {
-            Some(reason) => println!("{stage:8} would run: {reason}"),
-            None => println!("{stage:8} would be skipped: unchanged"),
+            Some(reason) => print(format_args!("{stage:8} would run: {reason}"))?,
+            None => print(format_args!("{stage:8} would be skipped: unchanged"))?,
         }
     }
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the answer to `rlaif run --reproduce`")]
 fn reproduce(old: &Path, new: &Path) -> Result<()> {
     let compared = pipeline::reproduce(old, new, &interrupt_on_ctrl_c()?)?;
     for one in &compared {
         match &one.difference {
-            Some(difference) => println!("differs  {}: {difference}", one.path.display()),
-            None => println!("same     {}", one.path.display()),
+            Some(difference) => {
+                print(format_args!(
+                    "differs  {}: {difference}",
+                    one.path.display()
+                ))?;
+            }
+            None => print(format_args!("same     {}", one.path.display()))?,
         }
     }
     let n = compared

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::model::{ModelArg, json_object};
-use super::rows::Rows;
+use super::out::Out;
 use crate::config::PolicyConfig;
 use crate::error::Result;
 use crate::hub::{self, Wanted};
@@ -46,19 +46,19 @@ impl Score {
             chat_template_kwargs: self.template_kwargs.clone().unwrap_or_default(),
         };
         policy.validate("score")?;
-        let mut out = Rows::to_stdout();
-        if is_reward_model(dir)? {
+        let mut out = Out::new();
+        let done = if is_reward_model(dir)? {
             let (model, tokenizer) = self.model.load_head()?;
             let model = ModelReward::new(model, tokenizer, policy);
             let score = |rows: &[Demonstration]| score::rewards(&model, rows);
-            score::in_chunks(rows, score, |row| out.write(row))?;
+            score::in_chunks(rows, score, |row| out.row(row))
         } else {
             let (model, tokenizer) = self.model.load()?;
             let score =
                 |rows: &[Demonstration]| score::log_probs((&model, &tokenizer), &policy, rows);
-            score::in_chunks(rows, score, |row| out.write(row))?;
-        }
-        out.finish()
+            score::in_chunks(rows, score, |row| out.row(row))
+        };
+        out.ended(done)
     }
 }
 

@@ -33,7 +33,8 @@ impl Write for Log {
         match HELD.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             Some(held) if held.len() < MAX_HELD_BYTES => held.extend_from_slice(bytes),
             Some(_) => {}
-            None => io::stderr().write_all(bytes)?,
+            // There is no other place for it.
+            None => drop(io::stderr().write_all(bytes)),
         }
         Ok(bytes.len())
     }
@@ -50,7 +51,6 @@ pub(super) fn release() {
     };
     #[cfg(feature = "tui")]
     crate::dashboard::restore();
-    // There is no other place for it.
     let _ = io::stderr().write_all(&held);
 }
 

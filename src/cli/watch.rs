@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::print;
 use crate::error::Result;
 use crate::watch::Server;
 
@@ -22,14 +23,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    #[expect(clippy::print_stdout, reason = "where the page is")]
     pub(super) fn run(self) -> Result<()> {
         let server = Server::bind(&self.runs, &self.host, self.port)?;
         let address = server.address();
         if !address.ip().is_loopback() {
             tracing::warn!("{address} is not loopback: whoever can reach it can read these runs");
         }
-        println!("watching at http://{address}/");
+        print(format_args!("watching at http://{address}/"))?;
         server.serve();
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! The binary from outside: what it says of bad input, and (`smoke.rs`) one small run from start to
-//! end.
+//! end; `output.rs` has what comes of a standard output that cannot be written.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod output;
 mod smoke;
 
 use std::fs;

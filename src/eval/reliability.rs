@@ -2,7 +2,7 @@
 //!
 //! Pure arithmetic in f64, gathered one verdict at a time, so that it takes no memory.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Bins of equal width into which confidences of 0.5 to 1 fall.
 pub const N_BINS: usize = 10;
@@ -25,7 +25,7 @@ struct Sums {
 }
 
 /// One row of a reliability table.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bin {
     /// Least confidence of the bin.
     pub low: f64,

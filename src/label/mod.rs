@@ -7,6 +7,7 @@
 //! this machine, and [`endpoint`] holds models behind servers. [`OracleLabeler`] is the embedded
 //! world's truth. This room knows nothing of rewards or RL.
 
+mod alignment;
 mod answer;
 mod answerer;
 mod asking;
@@ -32,6 +33,7 @@ mod stage;
 mod tally;
 mod verdict;
 
+pub use alignment::{Alignment, AlignmentCounts, alignment};
 pub use answer::{Candidates, Sharing, answer_log_probs};
 pub use answerer::{Answered, Answerer, Choice, Decoding, NoAnswer, Question, Reply, Request};
 pub use asking::Asking;
@@ -49,9 +51,7 @@ pub use report::{
     GoldReport, LabelerAgreement, LabelerReport, LabelingReport, LengthReport, PositionReport,
     Prices, Rate, RatioBin, report_labels,
 };
-pub use stage::{
-    Alignment, AlignmentCounts, LabelCounts, LabelReport, Labels, alignment, judge, label, pairs,
-};
+pub use stage::{LabelCounts, LabelReport, Labels, judge, label, pairs};
 pub(crate) use tally::Tally as LabelTally;
 
 pub use crate::record::Usage;

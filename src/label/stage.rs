@@ -1,12 +1,11 @@
-//! Completions become preferences, and preferences are held against the truth.
+//! Completions become preferences.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Labeler, Pair, PositionCounts, Positions, Usage, verdict};
+use super::{Alignment, Labeler, Pair, PositionCounts, Positions, Usage, verdict};
 use crate::error::Result;
-use crate::eval::stats::{Interval, wilson};
 use crate::progress::Progress;
 use crate::record::kept::{Kept, resume};
 use crate::record::{AnswerPair, Completion, Judged, Method, Preference, Unlabeled, Verdict};
@@ -193,89 +192,6 @@ impl LabelCounts {
     }
 }
 
-/// How far a labeler agrees with gold labels (section 2.3 of the paper).
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Alignment {
-    /// Share of pairs on which both prefer the same completion; the labeler's ties count half.
-    pub alignment: f64,
-    /// 95% interval of it.
-    pub ci: Interval,
-    /// The same share when a pair is asked once, averaged over the orders that were.
-    pub one_order: f64,
-    /// Pairs on which the gold labeler has a preference.
-    pub n: usize,
-}
-
-/// Agreement with gold labels, counted some preferences at a time.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct AlignmentCounts {
-    n: usize,
-    agreed: f64,
-    n_alone: usize,
-    agreed_alone: f64,
-}
-
-/// Holds preferences against a labeler whose word is the truth; pairs that it calls a tie, or gives
-/// no verdict on, do not count.
-///
-/// # Errors
-/// The gold labeler fails.
-pub fn alignment(preferences: &[Preference], gold: &mut dyn Labeler) -> Result<Alignment> {
-    let mut counts = AlignmentCounts::default();
-    counts.add(preferences, gold)?;
-    Ok(counts.alignment())
-}
-
-impl AlignmentCounts {
-    /// Counts preferences.
-    ///
-    /// # Errors
-    /// The gold labeler fails.
-    pub fn add(&mut self, preferences: &[Preference], gold: &mut dyn Labeler) -> Result<()> {
-        let pairs: Vec<Pair> = preferences
-            .iter()
-            .map(|row| Pair {
-                prompt_id: &row.prompt_id,
-                prompt: &row.prompt,
-                a: &row.chosen.text,
-                b: &row.rejected.text,
-            })
-            .collect();
-        let truth = gold.compare(&pairs)?;
-        for (row, gold) in preferences.iter().zip(&truth) {
-            let Some(gold) = gold.p_a().filter(|&p| p != 0.5) else {
-                continue;
-            };
-            self.n += 1;
-            self.agreed += agreement(row.p_chosen, gold);
-            // Shown second, `p_second` is the chosen one's probability all the same.
-            for p in [row.p_first, row.p_second].into_iter().flatten() {
-                self.n_alone += 1;
-                self.agreed_alone += agreement(p, gold);
-            }
-        }
-        Ok(())
-    }
-
-    /// What it comes to.
-    pub fn alignment(&self) -> Alignment {
-        Alignment {
-            alignment: self.agreed / self.n.max(1) as f64,
-            ci: wilson(self.agreed, self.n),
-            one_order: self.agreed_alone / self.n_alone.max(1) as f64,
-            n: self.n,
-        }
-    }
-}
-
-fn agreement(p_chosen: f32, gold: f32) -> f64 {
-    match p_chosen {
-        0.5 => 0.5,
-        _ if (p_chosen > 0.5) == (gold > 0.5) => 1.0,
-        _ => 0.0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,27 +285,12 @@ mod tests {
     }
 
     #[test]
-    fn alignment_counts_agreement_and_position_wins() {
-        let rows = completions(&[
-            ("1", "x"),
-            ("1", "y"),
-            ("2", "x"),
-            ("2", "y"),
-            ("3", "x"),
-            ("3", "y"),
-        ]);
-        // Pair 1: clear for x. Pair 2: the first position wins both times, x by a little. Pair 3:
-        // clear for y.
-        let mut labeler = Scripted(vec![judged(0.9, 0.7), judged(0.9, 0.3), judged(0.1, 0.1)]);
-        let labels = label(&mut labeler, &rows).unwrap();
-        // The truth (a = chosen): agrees, disagrees, tie.
-        let mut gold = Scripted(vec![judged(1.0, 1.0), judged(0.0, 0.0), judged(0.5, 0.5)]);
-        let found = alignment(&labels.preferences, &mut gold).unwrap();
-        assert_eq!((found.n, found.alignment), (2, 0.5));
-        // Asked once: both orders of pair 1 agree; pair 2 says y as it should when x is second.
-        assert_eq!(found.one_order, 0.75);
-        let report = labels.counts.report(Some(found));
-        assert!((report.positions.same_position - 1.0 / 3.0).abs() < 1e-9);
-        assert_eq!((report.labeled, report.methods[&Method::LogProbs]), (3, 3));
+    fn positions_and_methods_are_counted() {
+        let rows = completions(&[("1", "x"), ("1", "y"), ("2", "x"), ("2", "y")]);
+        // In the second pair the first position wins both times.
+        let mut labeler = Scripted(vec![judged(0.9, 0.7), judged(0.9, 0.3)]);
+        let report = label(&mut labeler, &rows).unwrap().counts.report(None);
+        assert!((report.positions.same_position - 0.5).abs() < 1e-9);
+        assert_eq!((report.labeled, report.methods[&Method::LogProbs]), (2, 2));
     }
 }

@@ -8,7 +8,8 @@ use super::figures::{Bar, Bars, bars, reliability};
 use super::table::{self, Table};
 use super::{STYLE, render, table_value};
 use crate::error::{Error, Result};
-use crate::label::{LabelRun, LabelerReport, LabelingReport, Rate, report_labels};
+use crate::eval::reliability::Bin;
+use crate::label::{LabelRun, LabelerReport, LabelingReport, Rate};
 use crate::run::RunDir;
 
 const PAGE: &str = include_str!("labels.html");
@@ -34,50 +35,6 @@ pub fn labels_table(report: &LabelingReport, run: Option<&LabelRun>) -> String {
     texts.join("\n")
 }
 
-/// The labels of a run in numbers: what `report` counted of them, before it what stage `label` found
-/// out against the embedded world's truth.
-///
-/// # Errors
-/// `label.json` cannot be read.
-pub(crate) fn run_tables(run: &RunDir, report: &LabelingReport) -> Result<Vec<Table>> {
-    let truth = truth(&super::json(run, "label.json")?);
-    Ok(truth.into_iter().chain(tables(report, None)).collect())
-}
-
-/// What there is to say of the labels of a run, `None` without any.
-pub(super) fn of_run(run: &RunDir) -> Result<Option<Value>> {
-    let path = run.path("preferences.jsonl");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let report = report_labels(&[path], None)?;
-    let tables = run_tables(run, &report)?.into_iter().map(table_value);
-    let tables: Vec<_> = tables.collect();
-    let labelers: Vec<Value> = report.labelers.iter().map(labeler).collect::<Result<_>>()?;
-    Ok(Some(context! { tables, labelers }))
-}
-
-/// How far stage `label` agreed with the truth, where it is known.
-fn truth(found: &serde_json::Value) -> Option<Table> {
-    let percent = |value: &serde_json::Value| value.as_f64().map(|share| 100.0 * share);
-    let share = percent(&found["alignment"])?;
-    let (low, high) = (percent(&found["ci"][0])?, percent(&found["ci"][1])?);
-    let row = |name: &str, cell: String| vec![name.to_string(), cell];
-    let mut rows = vec![row(
-        "alignment",
-        format!("{share:.1}% [{low:.1}, {high:.1}]"),
-    )];
-    let alone = percent(&found["one_order"]).map(|share| format!("{share:.1}%"));
-    rows.extend(alone.map(|cell| row("of a single order", cell)));
-    rows.push(row("pairs", found["n"].to_string()));
-    Some(Table {
-        caption: "Against the truth [95% interval]".into(),
-        note: "Pairs that it calls a tie do not count.".into(),
-        head: vec!["quantity".into(), "value".into()],
-        rows,
-    })
-}
-
 fn page(report: &LabelingReport, run: Option<&LabelRun>) -> Result<String> {
     let labelers: Vec<Value> = report.labelers.iter().map(labeler).collect::<Result<_>>()?;
     let tables = tables(report, run).into_iter().map(table_value);
@@ -91,7 +48,7 @@ fn page(report: &LabelingReport, run: Option<&LabelRun>) -> Result<String> {
 }
 
 /// One labeler's drawings and its reliability table.
-fn labeler(one: &LabelerReport) -> Result<Value> {
+pub(super) fn labeler(one: &LabelerReport) -> Result<Value> {
     // The drawings hold numbers and words of this file only, so they need no escaping.
     let figure = |title: &str, note: &str, svg: String| {
         context! { title, note, svg => Value::from_safe_string(svg) }
@@ -141,7 +98,8 @@ fn labeler(one: &LabelerReport) -> Result<Value> {
         },
         bars(&lengths(one))?,
     ));
-    let reliability = one.gold.as_ref().map(|gold| table_value(bins(gold)));
+    let table = |gold: &crate::label::GoldReport| bins(&gold.calibration, "agrees with gold");
+    let reliability = one.gold.as_ref().map(|gold| table_value(table(gold)));
     Ok(context! { name => one.name.clone(), figures, reliability })
 }
 
@@ -170,8 +128,9 @@ fn bar(rate: &Rate) -> Option<Bar> {
     })
 }
 
-fn bins(gold: &crate::label::GoldReport) -> Table {
-    let row = |bin: &crate::eval::reliability::Bin| {
+/// A reliability table; `agrees` heads the share that is right.
+pub(super) fn bins(table: &[Bin], agrees: &str) -> Table {
+    let row = |bin: &Bin| {
         let number = |value: Option<f64>| value.map_or(ABSENT.into(), |x| format!("{x:.3}"));
         let range = format!("{:.2} to {:.2}", bin.low, bin.high);
         vec![
@@ -184,14 +143,14 @@ fn bins(gold: &crate::label::GoldReport) -> Table {
     Table {
         caption: "Reliability".into(),
         note: String::new(),
-        head: ["probability", "labels", "mean", "agrees with gold"]
+        head: ["probability", "labels", "mean", agrees]
             .map(String::from)
             .into(),
-        rows: gold.calibration.iter().map(row).collect(),
+        rows: table.iter().map(row).collect(),
     }
 }
 
-fn tables(report: &LabelingReport, run: Option<&LabelRun>) -> Vec<Table> {
+pub(super) fn tables(report: &LabelingReport, run: Option<&LabelRun>) -> Vec<Table> {
     let names = report.labelers.iter().map(|one| one.name.clone());
     let head: Vec<String> = std::iter::once(String::new()).chain(names).collect();
     let table = |caption: &str, note: &str, rows: Vec<(&str, Vec<Option<String>>)>| {

@@ -13,6 +13,8 @@ mod labels;
 pub mod paper;
 mod picture;
 mod plot;
+mod rollouts;
+mod run_labels;
 mod samples;
 mod suite;
 mod table;
@@ -27,11 +29,11 @@ use crate::error::{Error, Result};
 use crate::run::RunDir;
 
 pub(crate) use curves::{FIRST, NOT_FIRST};
-pub(crate) use labels::run_tables as label_tables;
 pub use labels::{labels_table, write_labels};
 pub use picture::picture;
 pub(crate) use plot::color;
-pub(crate) use samples::policies;
+pub(crate) use run_labels::run_tables as label_tables;
+pub(crate) use samples::{policies, verdict};
 pub use suite::{suite_table, write_suite};
 pub use table::table;
 
@@ -43,8 +45,9 @@ const STYLE: &str = include_str!("style.css");
 /// Writes `report.html` into the run folder.
 ///
 /// Reads, each where it is there: `summary.json` (or else `eval.json`) for the tables,
-/// `metrics.jsonl` of the folder and of the folders in it for the curves, `eval/*.jsonl` and
-/// `preferences.jsonl` for samples and for what the labels are like, `config.toml`.
+/// `metrics.jsonl` of the folder and of the folders in it for the curves, `eval/*.jsonl`,
+/// `comparisons.jsonl`, `preferences.jsonl` and `rollouts.jsonl` for samples and for what the labels
+/// are like, `config.toml`.
 pub fn write(run: &RunDir) -> Result<()> {
     let summary = summary(run)?;
     let page = context! {
@@ -55,7 +58,8 @@ pub fn write(run: &RunDir) -> Result<()> {
         stages => curves::stages(run)?,
         completions => samples::completions(run)?,
         preferences => samples::preferences(run)?,
-        labels => labels::of_run(run)?,
+        labels => run_labels::of_run(run)?,
+        rollouts => rollouts::followed(run)?,
         config => text(run, "config.toml")?,
     };
     let html = render("page.html", PAGE, page)
@@ -167,6 +171,16 @@ mod tests {
         let preference = row(serde_json::json!({
             "chosen": HOSTILE, "rejected": HOSTILE, "labeler": HOSTILE, "rationale": HOSTILE,
         }));
+        let comparison = serde_json::json!({
+            "prompt_id": HOSTILE, "judge": HOSTILE, "a": HOSTILE, "b": "b", "p_win": 0.75,
+            "length_a": 1, "length_b": 1,
+        });
+        let rollout = |step: usize| {
+            row(serde_json::json!({
+                "step": step, "reward": 0.25, "index": 0, "completion": HOSTILE, "n_tokens": 1,
+                "log_prob": 0, "finished": true,
+            }))
+        };
         let metric = serde_json::json!({"stage": HOSTILE, "step": 1, "time": 0, HOSTILE: 1.5});
         let summary = serde_json::json!({
             "win_rate": {HOSTILE: {HOSTILE: {"rate": 0.5}}},
@@ -178,13 +192,18 @@ mod tests {
             ("summary.json", &summary.to_string()),
             ("metrics.jsonl", &(metric.to_string() + "\n")),
             ("eval/<i>.jsonl", &completion),
+            ("comparisons.jsonl", &(comparison.to_string() + "\n")),
+            ("rollouts.jsonl", &(rollout(1) + &rollout(3))),
             ("preferences.jsonl", &preference),
             ("config.toml", HOSTILE),
         ]);
         assert!(!html.contains("<script") && !html.contains("<i>"), "{html}");
-        // Prompt and completion; prompt, chosen, rejected, labeler, rationale; config; stage and
-        // metric; and the summary's names at least once each.
-        assert!(html.matches(ESCAPED).count() >= 15, "{html}");
+        // Prompt and completion; judge and policy of its verdict; prompt and two rollouts; prompt,
+        // chosen, rejected, labeler, rationale; config; stage and metric; and the summary's names at
+        // least once each.
+        assert!(html.matches(ESCAPED).count() >= 20, "{html}");
+        assert!(html.contains(" over b, 0.750</div>"), "{html}");
+        assert!(html.contains(">step 3, reward 0.250</th>"), "{html}");
         // A quote would end an attribute.
         assert!(!html.contains("</td><") || !html.contains("alert('x')"));
     }
@@ -249,7 +268,9 @@ mod tests {
             ("preferences.jsonl", &(pair(0.9, 0.8) + &pair(0.9, 0.3))),
             (
                 "label.json",
-                r#"{"alignment": 0.8125, "ci": [0.5, 0.9], "one_order": 0.75, "n": 16}"#,
+                r#"{"alignment": 0.8125, "ci": [0.5, 0.9], "one_order": 0.75, "n": 16, "ece": 0.125,
+                "reliability": [{"low": 0.5, "high": 1.0, "n": 16, "confidence": 0.6875,
+                "accuracy": 0.8125}]}"#,
             ),
         ]);
         // One of two pairs goes to the first position in both orders.
@@ -260,6 +281,10 @@ mod tests {
             "<h3>judge</h3>",
             "<figcaption>Calibration <small>",
             "<caption><span>Reliability</span></caption>",
+            "<h3>Against the truth</h3>",
+            "agrees with the truth</th>",
+            "<td>0.688</td><td>0.812</td>",
+            "<th scope=\"row\">calibration error (ECE)</th><td>0.125</td>",
         ] {
             assert!(html.contains(part), "{part}: {html}");
         }

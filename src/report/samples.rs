@@ -1,4 +1,4 @@
-//! What a run's models wrote: completions side by side, and labelled pairs.
+//! What a run's models wrote: completions side by side with what the judges say, and labelled pairs.
 //!
 //! All of it is foreign text. It leaves here as plain values, which the page escapes.
 
@@ -9,13 +9,14 @@ use minijinja::{Value, context};
 
 use super::table;
 use crate::error::{Error, Result};
-use crate::record::{Completion, JsonlReader, Preference, read_jsonl};
+use crate::record::{Comparison, Completion, JsonlReader, Preference, read_jsonl};
 use crate::run::RunDir;
 
 const N_PROMPTS: usize = 8;
 const N_PREFERENCES: usize = 5;
 
-/// The first prompts with every policy's completion, from `eval/<policy>.jsonl`.
+/// The first prompts with every policy's completion, from `eval/<policy>.jsonl`, and the verdict of
+/// each judge, from `comparisons.jsonl`.
 pub(super) fn completions(run: &RunDir) -> Result<Option<Value>> {
     let policies = policies(run.root())?;
     let mut rows: Vec<Vec<Completion>> = Vec::new();
@@ -31,16 +32,46 @@ pub(super) fn completions(run: &RunDir) -> Result<Option<Value>> {
             prompts.push(row);
         }
     }
-    let cells = |prompt: &Completion| {
+    let verdicts = verdicts(run, &prompts)?;
+    let judged = verdicts.iter().any(|found| !found.is_empty());
+    let cells = |(prompt, verdicts): (&Completion, Vec<[String; 2]>)| {
         let same = |row: &&Completion| row.prompt_id == prompt.prompt_id;
         let answers = rows.iter().zip(&policies).map(|(rows, policy)| {
             let row = rows.iter().filter(same).min_by_key(|row| row.index);
             context! { policy, text => row.map(|row| row.completion.clone()) }
         });
-        context! { prompt => prompt.prompt.transcript(), answers => answers.collect::<Vec<_>>() }
+        let answers: Vec<_> = answers.collect();
+        context! { prompt => prompt.prompt.transcript(), answers, verdicts }
     };
-    let prompts: Vec<_> = prompts.into_iter().map(cells).collect();
-    Ok((!prompts.is_empty()).then(|| context! { policies, prompts }))
+    let prompts: Vec<_> = prompts.into_iter().zip(verdicts).map(cells).collect();
+    Ok((!prompts.is_empty()).then(|| context! { policies, prompts, judged }))
+}
+
+/// What the judges say of each of these prompts.
+fn verdicts(run: &RunDir, prompts: &[&Completion]) -> Result<Vec<Vec<[String; 2]>>> {
+    let mut found = vec![Vec::new(); prompts.len()];
+    let path = run.path("comparisons.jsonl");
+    if path.is_file() {
+        for row in JsonlReader::<Comparison>::open(path)? {
+            let row = row?;
+            let of = |prompt: &&Completion| prompt.prompt_id == row.prompt_id;
+            if let Some(i) = prompts.iter().position(of) {
+                found[i].push(verdict(&row));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A judge, and what it says of a pair of completions.
+pub(crate) fn verdict(row: &Comparison) -> [String; 2] {
+    let Comparison { a, b, p_win, .. } = row;
+    let said = match p_win {
+        0.5 => format!("{a} and {b} are equal"),
+        p if *p > 0.5 => format!("{a} over {b}, {p:.3}"),
+        p => format!("{b} over {a}, {:.3}", 1.0 - p),
+    };
+    [row.judge.clone(), said]
 }
 
 /// The first labelled pairs of `preferences.jsonl`.

@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use super::folder::row;
+use super::verdicts::Verdicts;
 use crate::record::{Completion, Label, LoggedRollout, Method, Unlabeled};
 
 /// Rows that can be looked at.
@@ -13,16 +14,23 @@ use crate::record::{Completion, Label, LoggedRollout, Method, Unlabeled};
 pub(super) enum Kind {
     Preferences,
     Rollouts,
+    Prompts,
     Evaluations,
     Completions,
     Unlabeled,
 }
 
 /// One row.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Serialize)]
 pub(super) struct Card {
     title: String,
     facts: Vec<(&'static str, String)>,
+    /// Each judge, and what it says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    verdicts: Vec<[String; 2]>,
+    /// Steps with rewards.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rewards: Vec<(usize, f32)>,
     texts: Vec<Text>,
 }
 
@@ -34,9 +42,10 @@ struct Text {
 
 impl Kind {
     /// In the order of interest.
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Preferences,
         Self::Rollouts,
+        Self::Prompts,
         Self::Evaluations,
         Self::Completions,
         Self::Unlabeled,
@@ -44,15 +53,25 @@ impl Kind {
 
     /// The kind of a name in a request.
     pub(super) fn named(name: &str) -> Option<Self> {
-        let is = |kind: &Self| kind.file().strip_suffix(".jsonl").unwrap_or("evaluations") == name;
-        Self::ALL.into_iter().find(is)
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Preferences => "preferences",
+            Self::Rollouts => "rollouts",
+            Self::Prompts => "prompts",
+            Self::Evaluations => "evaluations",
+            Self::Completions => "completions",
+            Self::Unlabeled => "unlabeled",
+        }
     }
 
     /// The file inside the run folder; for evaluations the folder of their files.
     pub(super) fn file(self) -> &'static str {
         match self {
             Self::Preferences => "preferences.jsonl",
-            Self::Rollouts => "rollouts.jsonl",
+            Self::Rollouts | Self::Prompts => "rollouts.jsonl",
             Self::Evaluations => "eval",
             Self::Completions => "completions.jsonl",
             Self::Unlabeled => "unlabeled.jsonl",
@@ -64,20 +83,52 @@ impl Kind {
         let card = match self {
             Self::Preferences => row(number + 1, line).map(preference),
             Self::Unlabeled => row(number + 1, line).map(unlabeled),
-            Self::Rollouts => row(number + 1, line).map(rollout),
+            Self::Rollouts | Self::Prompts => row(number + 1, line).map(rollout),
             Self::Completions | Self::Evaluations => row(number + 1, line).map(completion),
         };
         card.unwrap_or_else(|message| Card {
             title: format!("row {}", number + 1),
             facts: vec![("unreadable", message)],
-            texts: Vec::new(),
+            ..Card::default()
         })
     }
 }
 
 impl Card {
-    /// The prompt of an evaluation and the first policy's answer.
-    pub(super) fn of_policy(number: usize, policy: &str, line: &[u8]) -> Self {
+    /// A prompt that the policy met at these steps, with the rewards there.
+    pub(super) fn of_prompt(id: &str, rewards: Vec<(usize, f32)>) -> Self {
+        Self {
+            title: id.into(),
+            facts: vec![("steps", rewards.len().to_string())],
+            rewards,
+            ..Self::default()
+        }
+    }
+
+    /// What the policy wrote to it at a step.
+    pub(super) fn add_rollout(&mut self, line: &[u8]) {
+        let Ok(LoggedRollout {
+            step,
+            reward,
+            completion,
+        }) = row(1, line)
+        else {
+            return;
+        };
+        if self.texts.is_empty() {
+            let prompt = completion.prompt.transcript();
+            self.texts.push(text("prompt", prompt));
+        }
+        let name = format!("step {step}, reward {reward:.3}, {}", length(&completion));
+        self.texts.push(text(&name, completion.completion));
+    }
+
+    /// The prompt of an evaluation with what the judges say, and the first policy's answer.
+    pub(super) fn of_policy(
+        number: usize,
+        (policy, line): (&str, &[u8]),
+        verdicts: &Verdicts,
+    ) -> Self {
         let prompt = row::<Completion>(number + 1, line);
         let prompt = prompt.map(|row| (row.prompt_id, row.prompt.transcript().into_owned()));
         let (title, texts) = match prompt {
@@ -85,9 +136,10 @@ impl Card {
             Err(_) => (format!("row {}", number + 1), Vec::new()),
         };
         let mut card = Self {
+            verdicts: verdicts.of(&title).to_vec(),
             title,
-            facts: Vec::new(),
             texts,
+            ..Self::default()
         };
         card.add_policy(policy, line);
         card
@@ -139,6 +191,7 @@ fn preference(label: Label) -> Card {
         title: row.prompt_id,
         facts: facts.into_iter().flatten().collect(),
         texts,
+        ..Card::default()
     }
 }
 
@@ -157,6 +210,7 @@ fn unlabeled(row: Unlabeled) -> Card {
             ("by", row.labeler),
         ],
         texts,
+        ..Card::default()
     }
 }
 
@@ -182,6 +236,7 @@ fn completion(row: Completion) -> Card {
             text("completion", row.completion),
         ],
         title: row.prompt_id,
+        ..Card::default()
     }
 }
 

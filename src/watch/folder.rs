@@ -8,9 +8,11 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::cards::{Card, Kind};
+use super::followed::Followed;
 use super::index::{Index, Page, Seen};
 use super::lines::Lines;
 use super::mark::Mark;
+use super::verdicts::Verdicts;
 use crate::error::{Error, Result};
 use crate::label::{LabelTally, LabelerReport};
 use crate::record::{Label, Record};
@@ -29,6 +31,8 @@ pub(super) struct Folder {
     /// By the file's path inside the folder.
     indices: Mutex<BTreeMap<String, Arc<Mutex<Index>>>>,
     labels: Mutex<Labels>,
+    verdicts: Mutex<Verdicts>,
+    followed: Mutex<Followed>,
 }
 
 /// Labels counted so far.
@@ -79,9 +83,11 @@ impl Folder {
         };
         Self {
             name,
-            path,
             indices: Mutex::default(),
             labels: Mutex::new(labels),
+            verdicts: Mutex::new(Verdicts::new(path.join("comparisons.jsonl"))),
+            followed: Mutex::new(Followed::new(path.join(Kind::Prompts.file()))),
+            path,
         }
     }
 
@@ -134,8 +140,18 @@ impl Folder {
     /// # Errors
     /// A file cannot be read.
     pub(super) fn cards(&self, kind: Kind, from: usize, n: usize) -> Result<Cards> {
-        if kind == Kind::Evaluations {
-            return self.evaluations(from, n);
+        match kind {
+            Kind::Evaluations => return self.evaluations(from, n),
+            Kind::Prompts => {
+                let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+                let (cards, n_rows, whole) = followed.cards(from, n)?;
+                return Ok(Cards {
+                    cards,
+                    n_rows,
+                    whole,
+                });
+            }
+            _ => {}
         }
         let Page {
             rows,
@@ -150,8 +166,11 @@ impl Folder {
         })
     }
 
-    /// What all policies wrote to the same prompts, which are in one order in all files.
+    /// What all policies wrote to the same prompts, which are in one order in all files, and what
+    /// the judges say of it.
     fn evaluations(&self, from: usize, n: usize) -> Result<Cards> {
+        let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        verdicts.update()?;
         let mut found = Cards {
             cards: Vec::new(),
             n_rows: 0,
@@ -164,7 +183,10 @@ impl Folder {
             for (i, line) in page.rows.iter().enumerate() {
                 match found.cards.get_mut(i) {
                     Some(card) => card.add_policy(&policy, line),
-                    None => found.cards.push(Card::of_policy(from + i, &policy, line)),
+                    None => {
+                        let card = Card::of_policy(from + i, (&policy, line), &verdicts);
+                        found.cards.push(card);
+                    }
                 }
             }
         }

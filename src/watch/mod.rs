@@ -9,11 +9,13 @@
 
 mod cards;
 mod folder;
+mod followed;
 mod http;
 mod index;
 mod lines;
 mod mark;
 mod routes;
+mod verdicts;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

@@ -194,7 +194,7 @@ fn check_view(browser: &mut Browser, view: &str, name: &str) {
     let filled = match view {
         "curves" => "document.querySelectorAll('main svg path.curve').length >= 4",
         "samples" => "document.querySelectorAll('main article').length >= 10",
-        "labels" => "document.querySelectorAll('main figure').length >= 4",
+        "labels" => "document.querySelectorAll('main figure').length >= 5",
         _ => "document.querySelectorAll('main table').length >= 2",
     };
     browser.wait_for(filled);
@@ -280,6 +280,25 @@ fn the_page_works_on_a_phone_and_a_desk_by_day_and_by_night() {
     assert_eq!(text, HOSTILE);
     browser.eval("document.getElementById('next').click()");
     browser.wait_for("document.querySelector('main h3').textContent === 'p10'");
+
+    // The judges' verdicts on an evaluation; what became of a prompt over the steps.
+    for (kind, filled) in [
+        (
+            "evaluations",
+            "document.querySelector('main .facts b')?.textContent === 'sft over policy, 0.750'",
+        ),
+        (
+            "prompts",
+            "document.querySelector('main article svg path.curve')",
+        ),
+    ] {
+        browser.eval(&format!(
+            "(() => {{ const choice = document.querySelectorAll('main select')[1]; \
+             choice.value = '{kind}'; choice.dispatchEvent(new Event('change')); }})()"
+        ));
+        browser.wait_for(filled);
+        browser.picture(&format!("samples-{kind}"));
+    }
 
     browser.eval("location.hash = 'curves'");
     browser.wait_for("document.querySelector('main svg')");

@@ -4,14 +4,16 @@ import { lineChart } from './chart.js';
 import { choice, el, get } from './dom.js';
 
 const NAMES = {
-  preferences: 'labelled pairs', rollouts: 'rollouts by step', evaluations: 'evaluation, by policy',
+  preferences: 'labelled pairs', rollouts: 'rollouts by step', prompts: 'prompts over steps', evaluations: 'evaluation, by policy',
   completions: 'sampled completions', unlabeled: 'pairs without a verdict',
 };
 const AT_ONCE = 10;
 
-function card({ title, facts, texts }) {
+function card({ title, facts, verdicts = [], rewards = [], texts }, color) {
+  const line = { name: 'reward', color, steps: rewards.map(([step]) => step), values: rewards.map(([, reward]) => reward) };
   return el('article', { class: 'card' }, el('h3', {}, title),
-    el('div', { class: 'facts' }, facts.map(([name, value]) => el('span', {}, `${name} `, el('b', {}, value)))),
+    el('div', { class: 'facts' }, [...facts, ...verdicts].map(([name, value]) => el('span', {}, `${name} `, el('b', {}, value)))),
+    rewards.length > 1 ? el('div', { class: 'charts' }, lineChart('mean reward', [line], { smoothing: 0, log: false })) : null,
     el('div', { class: 'texts' }, texts.map(({ name, text }) => el('section', {},
       el('h4', {}, name), el('div', { class: name === 'chosen' || name === 'rejected' ? `text ${name}` : 'text' }, text)))));
 }
@@ -62,7 +64,7 @@ export function samplesView(state) {
       const now = JSON.stringify(page.cards);
       if (now === shown) return;
       shown = now;
-      list.replaceChildren(...page.cards.map(card));
+      list.replaceChildren(...page.cards.map((one) => card(one, folder.color)));
       const rewards = place.kind === 'rollouts' ? folder.metrics.line('rl', 'reward') : null;
       above.replaceChildren(...(rewards ? [lineChart('reward', [{ ...rewards, name: folder.name, color: folder.color }], { smoothing: 0, log: false })] : []));
     } catch (fault) {

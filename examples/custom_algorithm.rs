@@ -14,7 +14,7 @@ use rlaif::batch::Batch;
 use rlaif::cli::print;
 use rlaif::log_prob::{Scores, gradients};
 use rlaif::model::{self, Activations, CausalLm, device_of};
-use rlaif::optim::Learner;
+use rlaif::optim::{Learner, grad_norm};
 use rlaif::reward::Rule;
 use rlaif::rl::loss::nll;
 use rlaif::rl::{Algorithm, Rollout, UpdateStats, trees};
@@ -46,16 +46,18 @@ impl<M: CausalLm> Algorithm<M> for ExpertIteration {
         let (vocab, max_len) = (policy.model.vocab_size(), policy.model.max_len());
         let device = device_of(&policy.model);
         let batch = Batch::new(&trees(&best), vocab, max_len, &device)?;
+        let way = policy.backward(Activations::Kept);
         let imitate = |model: &M, batch: Batch| {
             let loss = |scores: Scores| {
                 let loss = nll(scores.log_probs, batch.mask.clone());
                 (loss.clone(), loss.detach())
             };
-            Ok(gradients(model, &batch, 1.0, Activations::Kept, loss))
+            Ok(gradients(model, &batch, 1.0, way, loss))
         };
-        let (policy, grad_norm, losses) = policy.step_over([batch], imitate)?;
+        let (policy, norm, losses) = policy.step_over([batch], imitate)?;
         let loss = Tensor::cat(losses, 0).try_into_scalar::<f32>()?;
-        let stats = vec![("loss", loss.into()), ("grad_norm", grad_norm.into())];
+        let mut stats = vec![("loss", loss.into())];
+        stats.extend(grad_norm(norm));
         Ok((policy, stats))
     }
 }

@@ -105,7 +105,8 @@ pub struct PolicyConfig {
     #[serde(default = "default_template")]
     pub prompt_template: String,
     /// Number format of the weights and the activations of the policy, and of the reward and value
-    /// models, which start from it: `f32` or `bf16`.
+    /// models, which start from it. In f16 losses are scaled, and steps whose gradients overflow
+    /// are skipped ([`LossScaling`](crate::optim::LossScaling)).
     #[serde(default)]
     pub dtype: Precision,
     /// Trains low-rank adapters instead of the weights: of the policy, of its reward model and of
@@ -139,7 +140,6 @@ impl PolicyConfig {
                 "a text with {prompt} in it",
             ));
         }
-        self.dtype.trainable(&format!("{field}.dtype"))?;
         match &self.lora {
             Some(lora) => lora.validate(&format!("{field}.lora")),
             None => Ok(()),

@@ -128,6 +128,17 @@ pub enum Error {
         /// Optimizer step, counted from 1.
         step: usize,
     },
+    /// A model in f16 whose gradients are no numbers, however little the loss is scaled.
+    #[error(
+        "the gradient in f16 is not a number at step {step}, though the loss is scaled by {scale} \
+         alone: f16 ends at 65504; train in bf16 or f32, or lower the learning rate"
+    )]
+    LossScale {
+        /// The scale, which cannot fall further.
+        scale: f32,
+        /// Optimizer step, counted from 1.
+        step: usize,
+    },
     /// A policy optimisation that goes wrong in one of the usual ways, with `rl.health.stop`.
     #[error("step {step}: {symptoms}")]
     Unhealthy {

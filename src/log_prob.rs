@@ -17,7 +17,7 @@ pub(crate) use self::head::Recording;
 use self::head::{Head, chunk_rows};
 use crate::batch::{Batch, Tree};
 use crate::error::Result;
-use crate::model::{Activations, CausalLm, Forward, device_of};
+use crate::model::{Backward, CausalLm, Forward, device_of};
 
 /// What a model says of the completion tokens of a batch; each `[completions, len]`, 0 where the
 /// mask is 0.
@@ -59,17 +59,22 @@ pub fn scores<M: CausalLm>(model: &M, batch: &Batch, temperature: f32) -> Scores
 /// hand through the softmax and, chunk by chunk, through the head, then once through the rest of
 /// the model. The outcome is that of recording everything. The entropy is no part of a graph; for
 /// a loss with a term of it there is [`gradients_with_entropy`].
+///
+/// `way` is that of [`Learner::backward`](crate::optim::Learner::backward), or [`Activations`]
+/// alone, which in f16 loses small gradients.
+///
+/// [`Activations`]: crate::model::Activations
 pub fn gradients<M: CausalLm, T>(
     model: &M,
     batch: &Batch,
     temperature: f32,
-    activations: Activations,
+    way: impl Into<Backward>,
     loss: impl FnOnce(Scores) -> (Tensor<1>, T),
 ) -> (GradientsParams, T) {
     let head = Head { model, temperature };
-    let pass = Forward::new(model, batch.input.clone(), activations);
-    let chunks = (chunk_rows(model), Recording::LogProbs);
-    head.gradients(pass, batch, chunks, loss)
+    let (way, chunks) = (way.into(), (chunk_rows(model), Recording::LogProbs));
+    let pass = Forward::new(model, batch.input.clone(), way.activations);
+    head.gradients(pass, batch, (chunks, way.loss_scale), loss)
 }
 
 /// [`gradients`] of a loss of log-probabilities and entropies.
@@ -77,30 +82,31 @@ pub fn gradients_with_entropy<M: CausalLm, T>(
     model: &M,
     batch: &Batch,
     temperature: f32,
-    activations: Activations,
+    way: impl Into<Backward>,
     loss: impl FnOnce(Scores) -> (Tensor<1>, T),
 ) -> (GradientsParams, T) {
     let head = Head { model, temperature };
-    let pass = Forward::new(model, batch.input.clone(), activations);
-    let chunks = (chunk_rows(model), Recording::WithEntropy);
-    head.gradients(pass, batch, chunks, loss)
+    let (way, chunks) = (way.into(), (chunk_rows(model), Recording::WithEntropy));
+    let pass = Forward::new(model, batch.input.clone(), way.activations);
+    head.gradients(pass, batch, (chunks, way.loss_scale), loss)
 }
 
 /// [`gradients`] with something else on top of the same hidden states: `beside` is given the final
 /// ones without gradients, `[batch, seq, hidden]`, and answers with the gradient by them of what it
-/// adds to the loss, so that one pass through the model serves both.
+/// adds to the loss, scaled as `way` says, so that one pass through the model serves both.
 pub(crate) fn gradients_beside<M: CausalLm, T>(
     model: &M,
     batch: &Batch,
     temperature: f32,
-    activations: Activations,
+    way: impl Into<Backward>,
     loss: impl FnOnce(Scores) -> (Tensor<1>, T),
     beside: impl FnOnce(Tensor<3>) -> Tensor<3>,
 ) -> (GradientsParams, T) {
     let head = Head { model, temperature };
-    let pass = Forward::new(model, batch.input.clone(), activations);
-    let chunks = (chunk_rows(model), Recording::LogProbs);
-    head.gradients_beside(pass, batch, chunks, loss, |hidden| Some(beside(hidden)))
+    let (way, chunks) = (way.into(), (chunk_rows(model), Recording::LogProbs));
+    let pass = Forward::new(model, batch.input.clone(), way.activations);
+    let how = (chunks, way.loss_scale);
+    head.gradients_beside(pass, batch, how, loss, |hidden| Some(beside(hidden)))
 }
 
 /// Log-probabilities of the completion tokens of `trees` on the host, one row per completion,

@@ -3,6 +3,7 @@
 
 mod copies;
 mod learner;
+mod loss_scaling;
 mod masters;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
@@ -14,7 +15,8 @@ use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::copies::{load_copy, save_copy};
-pub use self::learner::{Learner, clip_grad_norm};
+pub use self::learner::{Learner, clip_grad_norm, grad_norm};
+pub use self::loss_scaling::LossScaling;
 use crate::error::{Error, Result};
 
 /// How a learning rate changes after warm-up.

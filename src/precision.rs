@@ -3,7 +3,10 @@
 //! A model is in one format: its weights, the states between its layers, its cache. What adds up
 //! many numbers or takes exponentials of them is in 32 bits whatever that format is: norms, the
 //! softmax of attention, activation functions, rotary angles, logits and losses, scalar heads,
-//! adapters and what an optimizer holds.
+//! adapters and what an optimizer holds. On the way back the gradients of the states between the
+//! layers are in the model's format again; those of f16 would vanish without a [`LossScale`].
+
+mod loss_scale;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -11,6 +14,7 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
+pub use self::loss_scale::LossScale;
 use crate::error::{Error, Result};
 
 /// A number format; names as in TRL's `dtype`, shortened.
@@ -95,20 +99,6 @@ impl Precision {
         let product = new([1.5, -2.0, 0.25], [1, 3]).matmul(new([2.0, 0.5, 8.0], [3, 1]));
         Ok(product.cast(DType::F32).try_into_scalar::<f32>()? == 4.0)
     }
-
-    /// Refuses to train in a format whose gradients would underflow; `field` names the format in
-    /// the run file.
-    ///
-    /// # Errors
-    /// [`Error::Field`] for [`Precision::F16`].
-    pub fn trainable(self, field: &str) -> Result<()> {
-        if self == Self::F16 {
-            let expected = "\"f32\" or \"bf16\": gradients in f16 underflow without loss scaling, \
-                            which is not implemented";
-            return Err(Error::field(field, "f16", expected));
-        }
-        Ok(())
-    }
 }
 
 /// What `f` makes of `x` in 32 bits, in the format of `x`.
@@ -148,18 +138,6 @@ mod tests {
         for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
             precision.check(&Device::flex()).unwrap();
         }
-    }
-
-    #[test]
-    fn training_in_f16_is_refused() {
-        Precision::F32.trainable("policy.dtype").unwrap();
-        Precision::Bf16.trainable("policy.dtype").unwrap();
-        let refused = Precision::F16.trainable("policy.dtype").unwrap_err();
-        let said = refused.to_string();
-        assert!(
-            said.starts_with("`policy.dtype` is f16, expected \"f32\" or \"bf16\""),
-            "{said}"
-        );
     }
 
     /// `1 + 2^-8` has no bf16, `1 + 2^-8 - 1` in 32 bits has.

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::log_prob::{Scores, gradients, scores};
 use crate::micro_batch::MicroBatches;
 use crate::model::{Activations, CausalLm, device_of};
-use crate::optim::Learner;
+use crate::optim::{Learner, grad_norm};
 use crate::progress::Progress;
 use crate::record::Demonstration;
 use crate::rl::loss::weighted_sum;
@@ -68,15 +68,16 @@ pub fn train<M: CausalLm>(
         let picked: Vec<Row> = picked.collect();
         training.n_tokens += picked.iter().map(n_tokens_of).sum::<usize>();
         let learning_rate = training.learner.learning_rate();
-        let (next, grad_norm, means) = step(training.learner, picked, config)?;
+        let (next, norm, means) = step(training.learner, picked, config)?;
         training.learner = next;
         let steps = training.learner.steps();
         let mut told = named(["loss", "entropy", "mean_token_accuracy"], &means);
+        told.extend(grad_norm(norm));
         told.extend([
-            ("grad_norm", grad_norm.into()),
             ("learning_rate", learning_rate),
             ("num_tokens", training.n_tokens as f64),
         ]);
+        told.extend(training.learner.scaling());
         let mut stop = steps == total;
         if training.validation.is_due(steps, total) {
             let model = training.learner.model.valid();
@@ -160,18 +161,18 @@ fn step<M: CausalLm>(
     rows.sort_by_key(n_tokens_of);
     let n_targets = n_targets_of(&rows).max(1) as f32;
     let pieces = pieces(&rows, &config.micro_batches());
-    let activations = Activations::of(config.gradient_checkpointing);
+    let way = learner.backward(Activations::of(config.gradient_checkpointing));
     let device = device_of(&learner.model);
-    let (learner, grad_norm, told) = learner.step_over(pieces, |model, piece| {
+    let (learner, norm, told) = learner.step_over(pieces, |model, piece| {
         let (vocab, max_len) = (model.vocab_size(), model.max_len());
         let batch = Batch::packed(&rows[piece], vocab, max_len, &device)?;
         let weights = batch.mask.clone() / n_targets;
-        Ok(gradients(model, &batch, 1.0, activations, |scores| {
+        Ok(gradients(model, &batch, 1.0, way, |scores| {
             weighed(scores, weights)
         }))
     })?;
     let told = Tensor::cat(told, 0).sum_dim(0);
-    Ok((learner, grad_norm, told.try_into_vec_as::<f32>()?))
+    Ok((learner, norm, told.try_into_vec_as::<f32>()?))
 }
 
 /// Means of loss, entropy and accuracy over the tokens of held-out rows that count.

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::log_prob::gradients;
 use crate::micro_batch::MicroBatches;
 use crate::model::{Activations, CausalLm};
-use crate::optim::Learner;
+use crate::optim::{Learner, grad_norm};
 use crate::progress::Progress;
 use crate::record::Preference;
 use crate::rl::loss::reference_point;
@@ -83,6 +83,7 @@ pub fn train<M: CausalLm>(
             ("num_tokens", training.n_tokens as f64),
             ("epoch", steps as f64 / epochs.steps() as f64),
         ]);
+        stats.extend(training.learner.scaling());
         journal.write(steps, &stats)?;
         progress.inc(1);
         if steps < total {
@@ -130,20 +131,14 @@ pub fn update<M: CausalLm>(
         },
     };
     let trees: Vec<Tree> = pairs.iter().map(|pair| pair.tree.clone()).collect();
-    let (learner, grad_norm, told) =
-        learner.step_over(pieces.split_trees(&trees), |model, rows| {
-            let part = Part::new(model, &pairs[rows])?;
-            let evaluate = |scores| losses(loss, scores, &part, whole);
-            Ok(gradients(
-                model,
-                &part.batch,
-                temperature,
-                activations,
-                evaluate,
-            ))
-        })?;
+    let way = learner.backward(activations);
+    let (learner, norm, told) = learner.step_over(pieces.split_trees(&trees), |model, rows| {
+        let part = Part::new(model, &pairs[rows])?;
+        let evaluate = |scores| losses(loss, scores, &part, whole);
+        Ok(gradients(model, &part.batch, temperature, way, evaluate))
+    })?;
     let mut stats = summed(told)?;
-    stats.push(("grad_norm", grad_norm.into()));
+    stats.extend(grad_norm(norm));
     if loss.has_mismatched() {
         stats.push(("kl", whole.kl.into()));
     }

@@ -11,7 +11,7 @@ use super::leaves::{ByScores, Leaves};
 use super::softmax::{Readings, Softmax};
 use crate::batch::Batch;
 use crate::model::{CausalLm, Forward};
-use crate::precision::gradients_in_f32;
+use crate::precision::{LossScale, gradients_in_f32};
 
 /// Logits held at a time: 64 MiB in 32-bit numbers, and a few tensors of that size beside them.
 const CHUNK_LOGITS: usize = 1 << 24;
@@ -61,10 +61,10 @@ impl<M: CausalLm> Head<'_, M> {
         &self,
         pass: Forward,
         batch: &Batch,
-        chunks: (usize, Recording),
+        how: ((usize, Recording), LossScale),
         loss: impl FnOnce(Scores) -> (Tensor<1>, T),
     ) -> (GradientsParams, T) {
-        self.gradients_beside(pass, batch, chunks, loss, |_| None)
+        self.gradients_beside(pass, batch, how, loss, |_| None)
     }
 
     /// See [`super::gradients_beside`].
@@ -72,7 +72,7 @@ impl<M: CausalLm> Head<'_, M> {
         &self,
         pass: Forward,
         batch: &Batch,
-        (rows, recording): (usize, Recording),
+        ((rows, recording), scale): ((usize, Recording), LossScale),
         loss: impl FnOnce(Scores) -> (Tensor<1>, T),
         beside: impl FnOnce(Tensor<3>) -> Option<Tensor<3>>,
     ) -> (GradientsParams, T) {
@@ -92,7 +92,7 @@ impl<M: CausalLm> Head<'_, M> {
         };
         let leaves = Leaves::new(columns(readings, batch), recording);
         let (loss, told) = loss(leaves.scores(batch));
-        let by_scores = leaves.gradient(&loss);
+        let by_scores = leaves.gradient(&scale.scale(loss));
 
         let mut grads = GradientsAccumulator::new();
         let mut by_hidden = Vec::new();
@@ -107,7 +107,7 @@ impl<M: CausalLm> Head<'_, M> {
             }
             grads.accumulate(self.model, pass.backward(self.model, by_hidden));
         }
-        (grads.grads(), told)
+        (scale.unscale(self.model, grads.grads()), told)
     }
 
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
@@ -329,10 +329,12 @@ mod tests {
         let ways = [Activations::Kept, Activations::Recomputed];
         for (rows, way) in [1, 2, 3, 7, 100].into_iter().zip(ways.into_iter().cycle()) {
             let pass = Forward::new(&model, batch.input.clone(), way);
-            let (grads, told) =
-                head.gradients(pass, &batch, (rows, Recording::WithEntropy), |scores| {
-                    (loss(scores.clone()), scores.log_probs)
-                });
+            let chunks = (rows, Recording::WithEntropy);
+            // Of no account for the gradients in 32 bits that come out.
+            let scale = LossScale::new(1024.0);
+            let (grads, told) = head.gradients(pass, &batch, (chunks, scale), |scores| {
+                (loss(scores.clone()), scores.log_probs)
+            });
             for (found, expected) in flat(&model, &grads).iter().zip(&expected) {
                 found.assert_approx_eq::<f32>(expected, Tolerance::absolute(1e-5));
             }

@@ -9,7 +9,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
 
 use super::{CausalLm, Input};
-use crate::precision::gradients_in_f32;
+use crate::precision::{LossScale, gradients_in_f32};
 
 /// What a forward pass keeps for the backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +28,25 @@ impl Activations {
         match gradient_checkpointing {
             true => Self::Recomputed,
             false => Self::Kept,
+        }
+    }
+}
+
+/// How a pass goes back: what the forward pass kept for it, and what the loss is scaled by.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Backward {
+    /// What is kept.
+    pub activations: Activations,
+    /// That of the [`Learner`](crate::optim::Learner) whose model it is; none where the model is
+    /// not in f16.
+    pub loss_scale: LossScale,
+}
+
+impl From<Activations> for Backward {
+    fn from(activations: Activations) -> Self {
+        Self {
+            activations,
+            loss_scale: LossScale::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
 use burn::tensor::DType;
 
-use super::{Activations, CausalLm, Forward, Input, device_of};
+use super::{Backward, CausalLm, Forward, Input, device_of};
 use crate::precision::gradients_in_f32;
 
 /// Backbone and a bias-free linear map to one number, as in `*ForSequenceClassification` with one
@@ -59,25 +59,29 @@ impl<M: CausalLm> ScalarHead<M> {
     }
 
     /// Gradient by the weights of a loss of what [`ScalarHead::forward`] gives, and what else
-    /// `loss` returns.
+    /// `loss` returns; `way` as in [`gradients`](crate::log_prob::gradients).
     pub fn gradients<T>(
         &self,
         input: Input,
         rows: Tensor<1, Int>,
-        activations: Activations,
+        way: impl Into<Backward>,
         loss: impl FnOnce(Tensor<1>) -> (Tensor<1>, T),
     ) -> (GradientsParams, T) {
+        let Backward {
+            activations,
+            loss_scale: scale,
+        } = way.into();
         let pass = Forward::new(&self.backbone, input, activations);
         let hidden = pass.hidden().autodiff().require_grad();
         let (loss, told) = loss(self.score(hidden.clone(), rows));
-        let mut found = loss.backward();
+        let mut found = scale.scale(loss).backward();
         let by_hidden = hidden.grad_remove(&mut found);
         let by_hidden = by_hidden.unwrap_or_else(|| hidden.inner().zeros_like());
         let mut grads = GradientsAccumulator::new();
         let found = GradientsParams::from_grads(found, self);
         grads.accumulate(self, gradients_in_f32(self, found));
         grads.accumulate(self, pass.backward(&self.backbone, by_hidden));
-        (grads.grads(), told)
+        (scale.unscale(self, grads.grads()), told)
     }
 
     fn score(&self, hidden: Tensor<3>, rows: Tensor<1, Int>) -> Tensor<1> {

@@ -36,7 +36,7 @@ pub use architecture::{
     Activation, Architecture, AttentionShape, Bias, FeedForwardShape, Gate, Head, LayerKind,
     NormKind, Positions, QkNorm, Reach, Residual,
 };
-pub use backward::{Activations, Forward};
+pub use backward::{Activations, Backward, Forward};
 pub use cache::KvCache;
 pub use checkpoint::{save, save_head, save_in_shards};
 pub use config::ModelConfig;

@@ -7,10 +7,12 @@ use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use burn::store::{ModuleRecord, RecordError};
 
-use super::OptimConfig;
+use super::loss_scaling::Scaler;
 use super::masters::{Masters, precision_of};
+use super::{LossScaling, OptimConfig};
 use crate::error::{Error, Result};
-use crate::precision::gradients_in_f32;
+use crate::model::{Activations, Backward};
+use crate::precision::{LossScale, Precision, gradients_in_f32};
 
 /// Files of a saved learner; burn adds its own ending to the first two.
 const MODEL: &str = "model";
@@ -21,12 +23,15 @@ const STEP: &str = "step";
 /// weights would have to copy them.
 ///
 /// Of weights in 16 bits it holds a copy in 32, which is what the optimizer moves and what a
-/// checkpoint has.
+/// checkpoint has. The losses of a model in f16 are scaled ([`LossScaling`]), and a step whose
+/// gradient is not finite is skipped: it counts as a step and moves nothing.
 pub struct Learner<M> {
     /// The weights, on a device that records gradients. Those in 16 bits are made from the copy at
     /// every step.
     pub model: M,
     masters: Option<Masters<M>>,
+    /// Of a model in f16.
+    scaler: Option<Scaler>,
     optim: ModuleOptimizer,
     config: OptimConfig,
     step: usize,
@@ -41,8 +46,10 @@ impl<M: Module> Learner<M> {
         total_steps: usize,
     ) -> Self {
         let model = model.train();
+        let is_f16 = precision_of(&model) == Precision::F16;
         Self {
             masters: Masters::of(&model),
+            scaler: is_f16.then(|| Scaler::new(LossScaling::default())),
             model,
             optim,
             config,
@@ -51,10 +58,19 @@ impl<M: Module> Learner<M> {
         }
     }
 
-    /// Takes one step down `loss`; returns the gradient norm before clipping.
+    /// The same with another scaling of the losses, if they are scaled at all.
+    #[must_use]
+    pub fn with_loss_scaling(mut self, config: LossScaling) -> Self {
+        self.scaler = self.scaler.map(|_| Scaler::new(config));
+        self
+    }
+
+    /// Takes one step down `loss`; returns the gradient norm before clipping, which is not finite
+    /// where the step was skipped.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] before the weights are touched, when the gradient is not a number.
+    /// Before the weights are touched, when the gradient is not a number: [`Error::NotFinite`], or
+    /// of a model in f16 [`Error::LossScale`], once the scale is down at its floor.
     pub fn step(self, loss: Tensor<1>) -> Result<(Self, f32)> {
         let grads = self.gradients(loss);
         self.apply(grads)
@@ -63,12 +79,22 @@ impl<M: Module> Learner<M> {
     /// Gradient of `loss` by the weights in 32 bits, to be added to others before
     /// [`apply`](Self::apply).
     pub fn gradients(&self, loss: Tensor<1>) -> GradientsParams {
-        let grads = GradientsParams::from_grads(loss.backward(), &self.model);
-        gradients_in_f32(&self.model, grads)
+        let scale = self.loss_scale();
+        let grads = GradientsParams::from_grads(scale.scale(loss).backward(), &self.model);
+        scale.unscale(&self.model, gradients_in_f32(&self.model, grads))
+    }
+
+    /// The way back through this model: the `activations` that are kept, and its scale.
+    pub fn backward(&self, activations: Activations) -> Backward {
+        Backward {
+            activations,
+            loss_scale: self.loss_scale(),
+        }
     }
 
     /// Takes one step against the sum of the gradients of `parts`; returns its norm before clipping
-    /// and what else `gradients` told of each part.
+    /// and what else `gradients` told of each part. In f16, `gradients` goes back by
+    /// [`backward`](Self::backward).
     ///
     /// # Errors
     /// Those of `gradients`, and as [`step`](Self::step).
@@ -91,17 +117,22 @@ impl<M: Module> Learner<M> {
     /// Takes one step against a gradient; returns its norm before clipping.
     ///
     /// # Errors
-    /// As [`step`](Self::step), and when the model is in f16.
+    /// As [`step`](Self::step).
     pub fn apply(mut self, grads: GradientsParams) -> Result<(Self, f32)> {
-        precision_of(&self.model).trainable("dtype")?;
         let mut grads = gradients_in_f32(&self.model, grads);
         let norm = clip_grad_norm(&self.model, &mut grads, self.config.max_grad_norm)?;
-        if !norm.is_finite() {
-            return Err(Error::NotFinite {
-                what: "gradient norm",
-                value: norm,
-                step: self.step + 1,
-            });
+        let step = self.step + 1;
+        match &mut self.scaler {
+            Some(scaler) => {
+                if !scaler.observe(norm, step)? {
+                    return Ok((self.skip(), norm));
+                }
+            }
+            None if norm.is_finite() => (),
+            None => {
+                let (what, value) = ("gradient norm", norm);
+                return Err(Error::NotFinite { what, value, step });
+            }
         }
         let learning_rate = self.learning_rate().max(f64::MIN_POSITIVE);
         if let Some(mut masters) = self.masters {
@@ -115,6 +146,12 @@ impl<M: Module> Learner<M> {
         }
         self.step += 1;
         Ok((self, norm))
+    }
+
+    /// Lets a step go by.
+    pub(crate) fn skip(mut self) -> Self {
+        self.step += 1;
+        self
     }
 
     /// Writes the weights that are trained, the optimizer's state and the number of steps into the
@@ -132,6 +169,9 @@ impl<M: Module> Learner<M> {
         let record = (model.clone()).into_record_group(ParamGroup::from_ids(trained.ids));
         record.save(dir.join(MODEL)).map_err(failed)?;
         self.optim.save(dir.join(OPTIM)).map_err(failed)?;
+        if let Some(scaler) = &self.scaler {
+            scaler.save(dir)?;
+        }
         let step = dir.join(STEP);
         std::fs::write(&step, self.step.to_string()).map_err(Error::io("write", &step))
     }
@@ -155,6 +195,9 @@ impl<M: Module> Learner<M> {
             self.model = self.model.try_load_record(record).map_err(failed)?;
         }
         self.optim = self.optim.load(dir.join(OPTIM)).map_err(failed)?;
+        if let Some(scaler) = &mut self.scaler {
+            scaler.load(dir)?;
+        }
         Ok(self)
     }
 
@@ -170,10 +213,38 @@ impl<M: Module> Learner<M> {
         trained.ids
     }
 
-    /// Number of steps taken.
+    /// Number of steps, the skipped ones too.
     pub fn steps(&self) -> usize {
         self.step
     }
+
+    /// What the losses of the next step are scaled by.
+    pub fn loss_scale(&self) -> LossScale {
+        let scaler = self.scaler.as_ref();
+        scaler.map(Scaler::scale).unwrap_or_default()
+    }
+
+    /// Number of steps that were skipped.
+    pub fn skipped_steps(&self) -> usize {
+        self.scaler.as_ref().map_or(0, Scaler::skipped_steps)
+    }
+
+    /// What there is to log of the scaling, if there is any: `loss_scale`, that of the next step,
+    /// and `skipped_steps`, all so far.
+    pub fn scaling(&self) -> Vec<(&'static str, f64)> {
+        let told = |scaler: &Scaler| {
+            vec![
+                ("loss_scale", scaler.scale().value().into()),
+                ("skipped_steps", scaler.skipped_steps() as f64),
+            ]
+        };
+        self.scaler.as_ref().map(told).unwrap_or_default()
+    }
+}
+
+/// What there is to log of the gradient of a step, given its norm: nothing where it was skipped.
+pub fn grad_norm(norm: f32) -> Option<(&'static str, f64)> {
+    norm.is_finite().then(|| ("grad_norm", norm.into()))
 }
 
 /// Scales all gradients so that their common Euclidean norm is at most `max_norm` (0: no bound);

@@ -12,7 +12,7 @@ use crate::config::PolicyConfig;
 use crate::epochs::Epochs;
 use crate::error::{Error, Result};
 use crate::model::{Activations, CausalLm, ScalarHead, device_of};
-use crate::optim::Learner;
+use crate::optim::{Learner, grad_norm};
 use crate::progress::Progress;
 use crate::record::Preference;
 use crate::run::Journal;
@@ -63,6 +63,7 @@ pub fn train<M: CausalLm>(
             ("learning_rate", learning_rate),
             ("num_tokens", training.n_tokens as f64),
         ]);
+        told.extend(training.learner.scaling());
         let mut stop = steps == total;
         if training.validation.is_due(steps, total) {
             let model = training.learner.model.valid();
@@ -119,9 +120,9 @@ fn step<M: CausalLm>(
 ) -> Result<(Learner<ScalarHead<M>>, Told)> {
     let trees = trees(pairs);
     let pieces = config.micro_batches().split_trees(&trees);
-    let activations = Activations::of(config.gradient_checkpointing);
+    let way = learner.backward(Activations::of(config.gradient_checkpointing));
     let device = device_of(&learner.model);
-    let (learner, grad_norm, told) = learner.step_over(pieces, |model, piece| {
+    let (learner, norm, told) = learner.step_over(pieces, |model, piece| {
         let (vocab, max_len) = (model.backbone.vocab_size(), model.backbone.max_len());
         let batch = Batch::new(&trees[piece.clone()], vocab, max_len, &device)?;
         let share = piece.len() as f32 / pairs.len() as f32;
@@ -129,14 +130,14 @@ fn step<M: CausalLm>(
             let loss = pair_loss(rewards.clone(), &pairs[piece], config) * share;
             (loss.clone(), (loss.detach(), rewards.detach()))
         };
-        Ok(model.gradients(batch.input, batch.last, activations, loss))
+        Ok(model.gradients(batch.input, batch.last, way, loss))
     })?;
     let (losses, rewards): (Vec<_>, Vec<_>) = told.into_iter().unzip();
     let read = |parts| Tensor::cat(parts, 0).try_into_vec_as::<f32>();
     let loss: f32 = read(losses)?.iter().sum();
     let mut told = vec![("loss", f64::from(loss))];
     told.extend(statistics(&read(rewards)?));
-    told.push(("grad_norm", grad_norm.into()));
+    told.extend(grad_norm(norm));
     Ok((learner, told))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The loss is that of the policy plus `vf_coef` times that of the values, and both move the
 //! policy's weights. The head has an optimizer of its own, `rl.value_optim`, and its gradient is
-//! clipped by itself.
+//! clipped by itself. Both losses are scaled as the policy's is, and a step that it skips is
+//! skipped by the head too.
 
 use std::path::Path;
 
@@ -19,6 +20,7 @@ use crate::error::Result;
 use crate::log_prob::{Scores, gradients_beside};
 use crate::model::{CausalLm, device_of};
 use crate::optim::Learner;
+use crate::precision::LossScale;
 
 /// A bias-free linear map from hidden states to one number, as on top of a value model. It starts at
 /// zero.
@@ -48,19 +50,21 @@ impl ValueHead {
     }
 
     /// Gradients of a loss of the values: by the weights of the head, and by `hidden`, which comes
-    /// without gradients; and what else `loss` returns.
+    /// without gradients, the latter scaled; and what else `loss` returns.
     pub fn gradients<T>(
         &self,
         hidden: Tensor<3>,
         rows: Tensor<1, Int>,
+        scale: LossScale,
         loss: impl FnOnce(Tensor<1>) -> (Tensor<1>, T),
     ) -> (GradientsParams, Tensor<3>, T) {
         let hidden = hidden.autodiff().require_grad();
         let (loss, told) = loss(self.forward(hidden.clone(), rows));
-        let mut found = loss.backward();
+        let mut found = scale.scale(loss).backward();
         let by_hidden = hidden.grad_remove(&mut found);
         let by_hidden = by_hidden.unwrap_or_else(|| hidden.inner().zeros_like());
-        (GradientsParams::from_grads(found, self), by_hidden, told)
+        let found = GradientsParams::from_grads(found, self);
+        (scale.unscale(self, found), by_hidden, told)
     }
 }
 
@@ -113,16 +117,18 @@ impl SharedValue {
     ) -> Result<(Learner<M>, Self, UpdateStats)> {
         let (head, vf_coef) = (&self.head.model, self.vf_coef);
         let mut by_head = GradientsAccumulator::new();
+        let (way, skipped) = (policy.backward(passes.activations), policy.skipped_steps());
         let (policy, told) = step(policy, parts, |model, part| {
             let batch = &part.batch;
             let mut of_values = Vec::new();
             let beside = |hidden| {
                 let rows = batch.predictors.clone();
-                let (found, by_hidden, told) = head.gradients(hidden, rows, |values| {
-                    let values = values.reshape(batch.targets.dims());
-                    let Losses { loss, stats } = value_losses(values, part);
-                    (loss * vf_coef, stats)
-                });
+                let (found, by_hidden, told) =
+                    head.gradients(hidden, rows, way.loss_scale, |values| {
+                        let values = values.reshape(batch.targets.dims());
+                        let Losses { loss, stats } = value_losses(values, part);
+                        (loss * vf_coef, stats)
+                    });
                 by_head.accumulate(head, found);
                 of_values = told;
                 by_hidden
@@ -131,13 +137,16 @@ impl SharedValue {
                 let Losses { loss, stats } = policy_losses(scores, part);
                 (loss, stats)
             };
-            let (temperature, activations) = (passes.temperature, passes.activations);
             let (found, mut told) =
-                gradients_beside(model, batch, temperature, activations, loss, beside);
+                gradients_beside(model, batch, passes.temperature, way, loss, beside);
             told.extend(of_values);
             (found, told)
         })?;
-        let (head, _) = self.head.apply(by_head.grads())?;
+        let head = if policy.skipped_steps() > skipped {
+            self.head.skip()
+        } else {
+            self.head.apply(by_head.grads())?.0
+        };
         Ok((policy, Self { head, vf_coef }, told))
     }
 }
@@ -151,7 +160,7 @@ mod tests {
 
     use super::*;
     use crate::batch::{Batch, Tree};
-    use crate::model::{Activations, LlamaConfig, Transformer, randomize};
+    use crate::model::{Activations, Backward, LlamaConfig, Transformer, randomize};
     use crate::rl::loss::value_loss;
 
     fn head(weights: &[f32]) -> ValueHead {
@@ -169,12 +178,13 @@ mod tests {
         let head = head(&[1.0, -1.0]);
         let hidden = Tensor::<3>::from_floats([[[3.0, 4.0], [7.0, 7.0]]], &Device::flex());
         let rows = Tensor::from_ints([0], &Device::flex());
-        let (found, by_hidden, loss) = head.gradients(hidden, rows, |values| {
-            let values = values.unsqueeze::<2>();
-            let returns = values.ones_like() * 2.0;
-            let loss = value_loss(values, returns).sum() * 0.1;
-            (loss.clone(), loss.into_scalar::<f32>())
-        });
+        let (found, by_hidden, loss) =
+            head.gradients(hidden, rows, LossScale::default(), |values| {
+                let values = values.unsqueeze::<2>();
+                let returns = values.ones_like() * 2.0;
+                let loss = value_loss(values, returns).sum() * 0.1;
+                (loss.clone(), loss.into_scalar::<f32>())
+            });
         assert!((loss - 0.45).abs() < 1e-6);
         let by_weights = found.get::<2>(head.score.weight.id).unwrap();
         let close = |found: TensorData, expected: &[f32]| {
@@ -235,12 +245,16 @@ mod tests {
         expected.accumulate(&model, alone);
         let expected = flat(&model, &expected.grads());
 
-        let beside = |hidden| {
-            let rows = batch.predictors.clone();
-            head.gradients(hidden, rows, |values| (of_values(values), ()))
-                .1
-        };
-        for way in [Activations::Kept, Activations::Recomputed] {
+        for activations in [Activations::Kept, Activations::Recomputed] {
+            let way = Backward {
+                activations,
+                loss_scale: LossScale::new(1024.0),
+            };
+            let beside = |hidden| {
+                let rows = batch.predictors.clone();
+                let of_values = |values| (of_values(values), ());
+                head.gradients(hidden, rows, way.loss_scale, of_values).1
+            };
             let (found, ()) = gradients_beside(&model, &batch, 1.0, way, loss, beside);
             let found = flat(&model, &found);
             assert_eq!(found.len(), expected.len());

@@ -203,6 +203,7 @@ impl<'a, M: CausalLm> State<'a, M> {
         let (reward, kl) = (value(&stats, "reward"), value(&stats, "objective/kl"));
         self.kl.observe(kl, rollouts.len());
         stats.extend(update);
+        stats.extend(self.policy.scaling());
         stats.extend([
             ("lr", lr),
             ("episode", ((step + 1) * run.config.batch_size) as f64),

@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::log_prob::{Recording, Scores, gradients, gradients_with_entropy};
 use crate::micro_batch::MicroBatches;
 use crate::model::{Activations, CausalLm, device_of};
-use crate::optim::Learner;
+use crate::optim::{Learner, grad_norm};
 
 /// How often and in what pieces an update goes through its rollouts.
 #[derive(Debug, Clone, Copy)]
@@ -206,6 +206,7 @@ impl Passes {
         parts: &[MicroBatch],
         losses: impl Fn(Scores, &MicroBatch) -> Losses,
     ) -> Result<(Learner<M>, UpdateStats)> {
+        let way = policy.backward(self.activations);
         step(policy, parts, |model, part| {
             let (batch, temperature) = (&part.batch, self.temperature);
             let loss = |scores| {
@@ -213,9 +214,9 @@ impl Passes {
                 (loss, stats)
             };
             match self.recording {
-                Recording::LogProbs => gradients(model, batch, temperature, self.activations, loss),
+                Recording::LogProbs => gradients(model, batch, temperature, way, loss),
                 Recording::WithEntropy => {
-                    gradients_with_entropy(model, batch, temperature, self.activations, loss)
+                    gradients_with_entropy(model, batch, temperature, way, loss)
                 }
             }
         })
@@ -223,13 +224,13 @@ impl Passes {
 }
 
 /// One optimizer step against the sum of the gradients of `parts`; tells the sums of their
-/// statistics and `grad_norm`, read from the device at once.
+/// statistics and, unless it was skipped, `grad_norm`, read from the device at once.
 pub(super) fn step<N: Module>(
     learner: Learner<N>,
     parts: &[MicroBatch],
     mut gradients: impl FnMut(&N, &MicroBatch) -> (GradientsParams, Told),
 ) -> Result<(Learner<N>, UpdateStats)> {
-    let (learner, grad_norm, stats) = learner.step_over(parts, |model, part| {
+    let (learner, norm, stats) = learner.step_over(parts, |model, part| {
         let (found, stats) = gradients(model, part);
         let detached = stats
             .into_iter()
@@ -237,7 +238,7 @@ pub(super) fn step<N: Module>(
         Ok((found, detached.collect::<Told>()))
     })?;
     let (names, values): (Vec<_>, Vec<_>) = stats.into_iter().flatten().unzip();
-    let mut told: UpdateStats = vec![("grad_norm", grad_norm.into())];
+    let mut told = UpdateStats::from_iter(grad_norm(norm));
     if !values.is_empty() {
         let values = Tensor::cat(values, 0).try_into_vec_as::<f32>()?;
         for (name, value) in names.into_iter().zip(values.into_iter().map(f64::from)) {

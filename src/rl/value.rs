@@ -27,7 +27,8 @@ impl<M: CausalLm> ValueModel<M> {
     }
 
     /// One optimizer step down the losses of the values of `parts`, `[completions, len]`; what they
-    /// tell goes into `means`, but for the norm of the gradient, which is the policy's.
+    /// tell goes into `means`, but for the norm of the gradient, which is the policy's; and their
+    /// scale, if they have one.
     pub(super) fn step(
         self,
         parts: &[MicroBatch],
@@ -35,11 +36,12 @@ impl<M: CausalLm> ValueModel<M> {
         losses: impl Fn(Tensor<2>, &MicroBatch) -> Losses,
         means: &mut Means,
     ) -> Result<Self> {
+        let way = self.0.backward(activations);
         let gradients = |model: &ScalarHead<M>, part: &MicroBatch| {
             let Batch {
                 input, predictors, ..
             } = part.batch.clone();
-            model.gradients(input, predictors, activations, |values| {
+            model.gradients(input, predictors, way, |values| {
                 let values = values.reshape(part.batch.targets.dims());
                 let Losses { loss, stats } = losses(values, part);
                 (loss, stats)
@@ -47,6 +49,11 @@ impl<M: CausalLm> ValueModel<M> {
         };
         let (learner, mut told) = step(self.0, parts, gradients)?;
         told.retain(|(name, _)| *name != "grad_norm");
+        let scaling = learner.scaling().into_iter();
+        told.extend(scaling.filter_map(|(name, value)| match name {
+            "loss_scale" => Some(("critic/loss_scale", value)),
+            _ => None,
+        }));
         means.add(told);
         Ok(Self(learner))
     }

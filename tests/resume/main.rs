@@ -129,6 +129,33 @@ fn sixteen_bits_go_on_as_exactly() {
     same(&whole, &killed);
 }
 
+/// A checkpoint has the scale of the losses and how long it has been that.
+#[test]
+fn scaled_losses_go_on_as_exactly() {
+    let root = tempfile::tempdir().unwrap();
+    let (whole, killed) = (root.path().join("whole"), root.path().join("killed"));
+    let overrides = ["policy.dtype=f16"];
+    finish(KINDS[0], &overrides, &whole);
+    for place in [
+        "sft: saved at step 1",
+        "reward: saved at step 1",
+        "rl: saved at step 2",
+    ] {
+        kill_at(&killed, &overrides, place);
+    }
+    for model in ["policy", "algorithm"] {
+        let path = killed.join("policy/step-2").join(model);
+        let text = fs::read_to_string(path.join("loss_scale.json")).unwrap();
+        let state: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let skipped = state["skipped_steps"].as_i64().unwrap();
+        let expected = 65_536.0 / 2f64.powi(i32::try_from(skipped).unwrap());
+        assert_eq!(state["scale"].as_f64(), Some(expected), "{text}");
+        assert!(state["growth_tracker"].as_u64().unwrap() > 0, "{text}");
+    }
+    finish(KINDS[0], &overrides, &killed);
+    same(&whole, &killed);
+}
+
 #[test]
 fn a_damaged_checkpoint_is_reported_and_the_one_before_is_used() {
     let root = tempfile::tempdir().unwrap();

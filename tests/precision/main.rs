@@ -1,8 +1,10 @@
 //! Training in 16 bits: weights that small steps are not lost on, gradients that are not rounded
-//! away, adapters in 32 bits, and what the stages write.
+//! away, scaled losses in f16, adapters in 32 bits, and what the stages write.
 
 #![cfg(feature = "flex")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod f16;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +20,7 @@ use rlaif::batch::{Batch, Tree};
 use rlaif::config::Config;
 use rlaif::log_prob::gradients;
 use rlaif::merge::merge;
-use rlaif::model::{self, Activations, CausalLm, Loader, LoraConfig, Transformer};
+use rlaif::model::{self, Activations, Backward, CausalLm, Loader, LoraConfig, Transformer};
 use rlaif::optim::{Learner, OptimConfig, Schedule};
 use rlaif::pipeline::Pipeline;
 use rlaif::precision::Precision;
@@ -37,11 +39,11 @@ fn load(name: &str, precision: Precision) -> Transformer {
 }
 
 /// Gradient of the mean loss of the completions, and the loss.
-fn loss<M: CausalLm>(model: &M, trees: &[Tree]) -> (GradientsParams, f32) {
+fn loss<M: CausalLm>(model: &M, trees: &[Tree], way: Backward) -> (GradientsParams, f32) {
     let device = Device::flex().autodiff();
     let batch = Batch::new(trees, model.vocab_size(), model.max_len(), &device).unwrap();
     let n = batch.n_targets as f32;
-    gradients(model, &batch, 1.0, Activations::Kept, |scores| {
+    gradients(model, &batch, 1.0, way, |scores| {
         let loss = scores.log_probs.sum().neg() / n;
         (loss.clone(), loss.into_scalar::<f32>())
     })
@@ -77,7 +79,8 @@ fn train(precision: Precision, rate: f64, steps: usize, lasting: Lasting) -> Vec
     let mut learner: Learner<Transformer> = optim.init(load("llama", precision), steps);
     let mut losses = Vec::new();
     for _ in 0..steps {
-        let (grads, loss) = loss(&learner.model, &texts);
+        let way = learner.backward(Activations::Kept);
+        let (grads, loss) = loss(&learner.model, &texts, way);
         losses.push(loss);
         learner = learner.apply(grads).unwrap().0;
         assert_eq!(learner.model.precision(), precision);
@@ -85,7 +88,7 @@ fn train(precision: Precision, rate: f64, steps: usize, lasting: Lasting) -> Vec
             learner = optim.init(learner.model, steps);
         }
     }
-    losses.push(loss(&learner.model, &texts).1);
+    losses.push(loss(&learner.model, &texts, Backward::default()).1);
     losses
 }
 
@@ -106,15 +109,15 @@ fn steps_too_small_for_16_bits_are_not_lost() {
 }
 
 #[test]
-fn bf16_learns_what_32_bits_learn() {
+fn sixteen_bits_learn_what_32_learn() {
     let expected = train(Precision::F32, 2e-3, 60, Lasting::AllSteps);
-    let found = train(Precision::Bf16, 2e-3, 60, Lasting::AllSteps);
-    println!(
-        "{} to {} in f32, {} in bf16",
-        expected[0], expected[60], found[60]
-    );
+    println!("{} to {} in f32", expected[0], expected[60]);
     assert!(expected[60] < 0.3 * expected[0]);
-    assert!((found[60] - expected[60]).abs() < 0.05 * expected[0]);
+    for precision in [Precision::Bf16, Precision::F16] {
+        let found = train(precision, 2e-3, 60, Lasting::AllSteps);
+        println!("to {} in {}", found[60], precision.name());
+        assert!((found[60] - expected[60]).abs() < 0.05 * expected[0]);
+    }
 }
 
 /// Gradients by path.
@@ -141,16 +144,24 @@ impl ModuleVisitor for Gradients<'_> {
     }
 }
 
-fn gradients_of(model: Transformer, trees: &[Tree]) -> BTreeMap<String, Vec<f32>> {
-    let model = model.train();
-    let (grads, _) = loss(&model, trees);
+fn by_path(model: &Transformer, grads: &GradientsParams) -> BTreeMap<String, Vec<f32>> {
     let mut found = Gradients {
-        grads: &grads,
+        grads,
         path: Vec::new(),
         found: BTreeMap::new(),
     };
     model.visit(&mut found);
     found.found
+}
+
+fn gradients_of(model: Transformer, trees: &[Tree]) -> BTreeMap<String, Vec<f32>> {
+    let model = model.train();
+    let (grads, _) = loss(&model, trees, Backward::default());
+    by_path(&model, &grads)
+}
+
+fn norm(values: &[f32]) -> f32 {
+    values.iter().map(|x| x * x).sum::<f32>().sqrt()
 }
 
 /// One token comes 1920 times: added up in 16 bits, its gradients would stop growing at 256 of
@@ -176,7 +187,6 @@ fn gradients_in_bf16_are_those_of_32_bits() {
         // The same weights.
         let plain = model::load(dir.path(), &Device::flex()).unwrap();
         let expected = gradients_of(plain, &trees);
-        let norm = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>().sqrt();
         let whole = norm(&expected.values().flatten().copied().collect::<Vec<_>>());
         for (path, found) in gradients_of(rounded, &trees) {
             let expected = &expected[&path];
@@ -190,15 +200,6 @@ fn gradients_in_bf16_are_those_of_32_bits() {
             );
         }
     }
-}
-
-#[test]
-fn f16_is_not_trained_in() {
-    let optim = OptimConfig::default();
-    let learner: Learner<Transformer> = optim.init(load("llama", Precision::F16), 1);
-    let (grads, _) = loss(&learner.model, &texts());
-    let said = learner.apply(grads).err().unwrap().to_string();
-    assert!(said.starts_with("`dtype` is f16, expected"), "{said}");
 }
 
 /// Formats of the tensors in a file.
@@ -238,7 +239,7 @@ fn adapters_stay_in_32_bits_on_a_base_in_16() {
     let mut learner: Learner<Transformer> = optim.init(start, 20);
     let mut losses = Vec::new();
     for _ in 0..20 {
-        let (grads, loss) = loss(&learner.model, &texts());
+        let (grads, loss) = loss(&learner.model, &texts(), Backward::default());
         losses.push(loss);
         learner = learner.apply(grads).unwrap().0;
     }
@@ -264,7 +265,7 @@ fn adapters_stay_in_32_bits_on_a_base_in_16() {
     assert!(mean < 0.05, "{mean}");
 }
 
-/// A run of every stage with `changes`, in bf16.
+/// A run of every stage with `changes`, in bf16 unless they say otherwise.
 fn run(changes: &[&str], change: impl FnOnce(&mut Config)) -> tempfile::TempDir {
     let small = [
         "policy.dtype=bf16",
@@ -289,17 +290,18 @@ fn run(changes: &[&str], change: impl FnOnce(&mut Config)) -> tempfile::TempDir 
 
 /// Whole models are in bf16 and say so; a scalar head stays in 32 bits.
 fn check_folder(dir: &Path) {
+    check_format(dir, ["BF16", "bfloat16"]);
+}
+
+fn check_format(dir: &Path, [of_tensors, of_config]: [&str; 2]) {
     for (name, format) in formats(&dir.join("model.safetensors")) {
-        let expected = if name == "score.weight" {
-            "F32"
-        } else {
-            "BF16"
-        };
+        let is_head = name == "score.weight";
+        let expected = if is_head { "F32" } else { of_tensors };
         assert_eq!(format, expected, "{name}");
     }
     let config = fs::read_to_string(dir.join("config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
-    assert_eq!(config["dtype"], "bfloat16");
+    assert_eq!(config["dtype"], of_config);
 }
 
 #[test]

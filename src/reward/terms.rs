@@ -242,16 +242,17 @@ impl RewardTerms {
         self.0.iter().any(|term| asks(&term.kind))
     }
 
-    /// Checks names and ranges for groups of `num_generations` completions.
+    /// Checks names and ranges for groups of `num_generations` completions; `field` is the path of
+    /// this table in its file.
     ///
     /// # Errors
     /// Names the field that is out of range.
-    pub fn validate(&self, num_generations: usize) -> Result<()> {
+    pub fn validate(&self, field: &str, num_generations: usize) -> Result<()> {
         if self.0.is_empty() {
-            return Err(Error::field("rl.reward", "empty", "at least one term"));
+            return Err(Error::field(field, "empty", "at least one term"));
         }
         for (i, term) in self.0.iter().enumerate() {
-            let field = format!("rl.reward.{}", term.name());
+            let field = format!("{field}.{}", term.name());
             if !term.weight.is_finite() {
                 let field = format!("{field}.weight");
                 return Err(Error::field(field, term.weight, "a finite number"));
@@ -317,7 +318,10 @@ mod tests {
 
     fn read(text: &str) -> std::result::Result<RewardTerms, String> {
         let table: Table = toml::from_str(text).map_err(|e| e.message().to_string())?;
-        table.reward.validate(4).map_err(|e| e.to_string())?;
+        table
+            .reward
+            .validate("rl.reward", 4)
+            .map_err(|e| e.to_string())?;
         let again = toml::to_string(&table).unwrap();
         assert_eq!(toml::from_str::<Table>(&again).unwrap(), table, "{again}");
         Ok(table.reward)
@@ -365,7 +369,7 @@ mod tests {
             let error = read(&format!("reward = {reward}")).unwrap_err();
             assert!(error.contains(said), "{error}");
         }
-        let alone = RewardTerms::from(RewardKind::WinRate {}).validate(1);
+        let alone = RewardTerms::from(RewardKind::WinRate {}).validate("rl.reward", 1);
         assert!(alone.unwrap_err().to_string().contains("at least 2"));
     }
 }

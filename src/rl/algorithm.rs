@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    GrpoConfig, OnlineDpoConfig, PpoConfig, ReinforceBatchConfig, ReinforceConfig, RlConfig,
-    RlooConfig,
+    GrpoConfig, OnlineDpoConfig, PpoConfig, ReinforceBatchConfig, ReinforceConfig,
+    RejectionSamplingConfig, RlConfig, RlooConfig,
 };
 use crate::error::Result;
 
@@ -24,6 +24,8 @@ pub enum AlgorithmConfig {
     Rloo(RlooConfig),
     /// Direct preference optimisation on what the policy writes.
     OnlineDpo(OnlineDpoConfig),
+    /// Fine-tuning on the best completion of each prompt.
+    RejectionSampling(RejectionSamplingConfig),
 }
 
 impl AlgorithmConfig {
@@ -36,6 +38,7 @@ impl AlgorithmConfig {
             Self::Grpo(config) => config.num_iterations * config.num_mini_batches,
             Self::Rloo(config) => config.num_iterations * config.num_mini_batches,
             Self::OnlineDpo(config) => config.num_iterations * config.num_mini_batches,
+            Self::RejectionSampling(config) => config.num_iterations * config.num_mini_batches,
         }
     }
 
@@ -48,6 +51,7 @@ impl AlgorithmConfig {
             Self::Grpo(_) => "grpo",
             Self::Rloo(_) => "rloo",
             Self::OnlineDpo(_) => "online_dpo",
+            Self::RejectionSampling(_) => "rejection_sampling",
         }
     }
 
@@ -57,7 +61,10 @@ impl AlgorithmConfig {
 
     /// Whether it compares a completion with the others of its prompt.
     pub(super) fn has_groups(&self) -> bool {
-        matches!(self, Self::Grpo(_) | Self::Rloo(_) | Self::OnlineDpo(_))
+        matches!(
+            self,
+            Self::Grpo(_) | Self::Rloo(_) | Self::OnlineDpo(_) | Self::RejectionSampling(_)
+        )
     }
 
     /// `beta` of the algorithms that have one.
@@ -66,7 +73,10 @@ impl AlgorithmConfig {
             Self::Grpo(config) => Some(config.beta),
             Self::Rloo(config) => Some(config.beta),
             Self::OnlineDpo(config) => Some(config.beta),
-            Self::Ppo(_) | Self::Reinforce(_) | Self::ReinforceBatch(_) => None,
+            Self::Ppo(_)
+            | Self::Reinforce(_)
+            | Self::ReinforceBatch(_)
+            | Self::RejectionSampling(_) => None,
         }
     }
 
@@ -79,6 +89,9 @@ impl AlgorithmConfig {
             Self::Grpo(config) => config.validate(batch_size),
             Self::Rloo(config) => config.validate(batch_size),
             Self::OnlineDpo(config) => config.validate(rl),
+            Self::RejectionSampling(config) => {
+                config.validate(batch_size / rl.num_generations.max(1))
+            }
         }
     }
 }

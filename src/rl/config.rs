@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::reference::ReferenceConfig;
 use super::{
     AdaptiveKlConfig, Algorithm, AlgorithmConfig, Grpo, HealthConfig, OnlineDpo, Ppo, Reinforce,
-    ReinforceBatch, RlValidationConfig, Rloo, SelfRewardingConfig,
+    ReinforceBatch, RejectionSampling, RlValidationConfig, Rloo, SelfRewardingConfig,
 };
 use crate::config::at_least;
 use crate::error::{Error, Result};
@@ -110,7 +110,7 @@ impl RlConfig {
         at_least("rl.steps", self.steps, 1)?;
         self.validate_groups()?;
         self.micro_batches().validate("rl")?;
-        self.reward.validate(self.num_generations)?;
+        self.reward.validate("rl.reward", self.num_generations)?;
         self.validate_judge()?;
         self.sampling.validate("rl.sampling")?;
         if self.sampling.temperature == 0.0 {
@@ -208,6 +208,9 @@ impl RlConfig {
             AlgorithmConfig::Grpo(config) => Box::new(Grpo::new(config, self)),
             AlgorithmConfig::Rloo(config) => Box::new(Rloo::new(config, self)),
             AlgorithmConfig::OnlineDpo(config) => Box::new(OnlineDpo::new(config, self)),
+            AlgorithmConfig::RejectionSampling(config) => {
+                Box::new(RejectionSampling::new(config, self))
+            }
         }
     }
 }
@@ -296,7 +299,7 @@ mod tests {
 
     #[test]
     fn groups_need_two() {
-        for kind in ["grpo", "rloo"] {
+        for kind in ["grpo", "rloo", "rejection_sampling"] {
             let algorithm = format!("kind = \"{kind}\"");
             let message =
                 format!("`rl.num_generations` is 1, expected at least 2: {kind} compares");
@@ -332,6 +335,7 @@ mod tests {
             ("rloo", "reward_clip_range = [1, -1]"),
             ("rloo", "num_mini_batches = 9"),
             ("rloo", "epsilon = 0"),
+            ("rejection_sampling", "num_mini_batches = 3"),
             ("ppo", "dual_clip = 1.2"),
             ("ppo", "reward_clip_range = [1, 1]"),
             ("reinforce_batch", "epsilon = -0.2"),

@@ -3,7 +3,8 @@
 //!
 //! [`train`] is the loop: rollouts, rewards, update. What an update is, is an [`Algorithm`], one
 //! file each: [`Ppo`], the paper's own [`Reinforce`] with a learned value baseline, and without a
-//! value model [`Grpo`], [`Rloo`] and [`ReinforceBatch`]; [`OnlineDpo`] learns from comparisons.
+//! value model [`Grpo`], [`Rloo`] and [`ReinforceBatch`]; [`OnlineDpo`] learns from comparisons, and
+//! [`RejectionSampling`] imitates the best completions.
 //! [`loss`] and [`advantage`] hold the mathematics, as pure functions; `update.rs` goes through a
 //! rollout batch in pieces.
 //!
@@ -23,6 +24,7 @@ mod ppo;
 mod reference;
 mod reinforce;
 mod reinforce_batch;
+mod rejection_sampling;
 mod rloo;
 mod rollout;
 mod sampler;
@@ -51,6 +53,7 @@ pub(crate) use reference::Reference;
 pub use reference::ReferenceConfig;
 pub use reinforce::{Reinforce, ReinforceConfig};
 pub use reinforce_batch::{ReinforceBatch, ReinforceBatchConfig};
+pub use rejection_sampling::{RejectionSampling, RejectionSamplingConfig};
 pub use rloo::{Rloo, RlooConfig};
 pub use rollout::{Policy, Rollout, trees};
 pub use self_rewarding::{SelfJudge, SelfRewardingConfig};

@@ -5,7 +5,7 @@ use rlaif::rl::advantage::ScaleRewards;
 use rlaif::rl::loss::{KlEstimator, LossType};
 use rlaif::rl::{
     AlgorithmConfig, GrpoConfig, PpoConfig, RatioLevel, ReinforceBatchConfig, ReinforceConfig,
-    RlConfig, RlooConfig,
+    RejectionSamplingConfig, RlConfig, RlooConfig,
 };
 use rlaif::run::Metric;
 
@@ -41,6 +41,15 @@ fn reinforce_with_a_batch_baseline_learns() {
     let algorithm = AlgorithmConfig::ReinforceBatch(ReinforceBatchConfig {
         num_iterations: 2,
         ..Default::default()
+    });
+    check_learns(&config(algorithm), 0.8);
+}
+
+#[test]
+fn rejection_sampling_learns() {
+    let algorithm = AlgorithmConfig::RejectionSampling(RejectionSamplingConfig {
+        num_iterations: 2,
+        num_mini_batches: 2,
     });
     check_learns(&config(algorithm), 0.8);
 }

@@ -33,7 +33,7 @@ pub(crate) struct Kind {
 
 /// The reward model's loop is in the first. The settings of `ppo` have states of their own: an
 /// adaptive weight of the KL penalty, a schedule, a value model.
-pub(crate) const KINDS: [Kind; 8] = [
+pub(crate) const KINDS: [Kind; 9] = [
     Kind {
         name: "reward, ppo",
         config: "configs/smoke.toml",
@@ -66,6 +66,15 @@ pub(crate) const KINDS: [Kind; 8] = [
         settings: &[
             "rl={reward=\"direct\",steps=6,batch_size=4,num_generations=2,\
             sampling={max_new_tokens=8},algorithm={kind=\"rloo\"}}",
+        ],
+    },
+    Kind {
+        name: "rejection_sampling",
+        config: "configs/smoke.toml",
+        settings: &[
+            "rl={reward=\"direct\",steps=6,batch_size=4,num_generations=2,\
+            sampling={max_new_tokens=8},algorithm={kind=\"rejection_sampling\",\
+            num_iterations=2}}",
         ],
     },
     Kind {

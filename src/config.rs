@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::backend::Backend;
 use crate::dpo::DpoConfig;
 use crate::error::{Error, Result};
+use crate::eval::best_of::BestOfConfig;
 use crate::generate::SamplingConfig;
 pub use crate::label::LabelerConfig;
 use crate::model::LoraConfig;
@@ -172,6 +173,9 @@ pub struct EvalConfig {
     /// How completions are drawn.
     #[serde(default)]
     pub sampling: SamplingConfig,
+    /// Also the best of several completions of the policy that was optimised, as it was before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_of: Option<BestOfConfig>,
 }
 
 impl Config {
@@ -215,7 +219,25 @@ impl Config {
             judge.validate(&format!("eval.judges[{i}]"))?;
         }
         self.eval.sampling.validate("eval.sampling")?;
+        self.validate_best_of()?;
         self.checkpoint.validate()
+    }
+
+    fn validate_best_of(&self) -> Result<()> {
+        let Some(best_of) = &self.eval.best_of else {
+            return Ok(());
+        };
+        best_of.validate("eval.best_of")?;
+        let trained = self.rl.as_ref().is_some_and(|rl| rl.reward.has_model());
+        if best_of.reward.has_model() && best_of.reward_model.is_none() && !trained {
+            let expected = "a folder: this run trains no reward model";
+            return Err(Error::field(
+                "eval.best_of.reward_model",
+                "absent",
+                expected,
+            ));
+        }
+        Ok(())
     }
 
     /// Checks that there is one way to optimise the policy, and what it needs.

@@ -1,10 +1,12 @@
 //! A whole run in a folder: each stage reads what came before, does its work and writes what comes
 //! next. A stage that has finished with the same inputs is skipped.
 
+mod best_of;
 mod folder;
 mod inputs;
 mod models;
 mod plan;
+mod prepare;
 mod reproduce;
 mod rows;
 
@@ -13,10 +15,11 @@ use std::path::{Path, PathBuf};
 use burn::prelude::*;
 use serde_json::json;
 
-use self::inputs::{DPO, LABEL, REWARD, RL, SAMPLE, SFT};
+use self::inputs::{DPO, REWARD, RL, SFT};
 use self::models::Models;
 pub use self::plan::{Planned, plan};
 use self::plan::{stages, table};
+pub use self::prepare::Goal;
 pub use self::reproduce::{reproduce, reproduction_of};
 use crate::config::{Config, LabelerConfig};
 use crate::dpo;
@@ -99,16 +102,12 @@ impl Pipeline {
         self.config.labeler.ready()?;
         let mut judges = self.config.eval.judges.iter();
         judges.try_for_each(LabelerConfig::ready)?;
+        let best_of = self.config.eval.best_of.as_ref();
+        if let Some(labeler) = best_of.and_then(|config| config.labeler.as_ref()) {
+            labeler.ready()?;
+        }
         for stage in stages(&self.config) {
-            match stage {
-                SFT => self.sft()?,
-                SAMPLE => self.sample()?,
-                LABEL => self.label()?,
-                REWARD => self.reward()?,
-                RL => self.rl()?,
-                DPO => self.dpo()?,
-                _ => self.eval()?,
-            }
+            self.perform(stage)?;
         }
         crate::report::write(&self.run)
     }
@@ -145,7 +144,10 @@ impl Pipeline {
         self.stage(REWARD, |inputs| {
             let config = table(&self.config.reward, "reward")?;
             let preferences = self.preferences()?;
-            let start = self.initial_policy()?;
+            let start = match &config.model {
+                Some(model) => model.clone(),
+                None => self.initial_policy()?,
+            };
             let (backbone, tokenizer) = self.models()?.load_policy(&start)?;
             let mut journal = self.journal("reward", "reward", inputs)?;
             let (model, report) = reward::train(
@@ -180,7 +182,10 @@ impl Pipeline {
             let mut models = self.models()?;
             let (initial, tokenizer) = models.load_policy(&self.initial_policy()?)?;
             let prompts = self.config.data.read_rl_prompts()?;
-            let model = || self.model_reward(&mut models);
+            let model = || {
+                let dir = self.input("reward/model", "reward")?;
+                self.model_reward(&mut models, &dir)
+            };
             let judge = config.judge(&initial, &tokenizer)?;
             let labeler = || match &judge {
                 Some(judge) => judge.labeler(self.config.seed),
@@ -247,22 +252,22 @@ impl Pipeline {
         }
     }
 
-    fn labeler(&self, config: &LabelerConfig) -> Result<Box<dyn Labeler>> {
+    pub(crate) fn labeler(&self, config: &LabelerConfig) -> Result<Box<dyn Labeler>> {
         let truth = self.config.data.oracle().map(|_| World::tiny_tldr());
         let answers = self.run.path(ANSWERS);
         config.init(&self.device, truth, &answers, self.config.seed)
     }
 
     /// The labels of the run file, or those of stage 2.
-    fn preferences(&self) -> Result<Vec<Preference>> {
+    pub(crate) fn preferences(&self) -> Result<Vec<Preference>> {
         match self.config.data.read_preferences()? {
             Some(preferences) => Ok(preferences),
             None => read_jsonl(self.input("preferences.jsonl", "label")?),
         }
     }
 
-    fn model_reward(&self, models: &mut Models) -> Result<Box<dyn Reward>> {
-        let (model, tokenizer) = models.load_head(&self.input("reward/model", "reward")?)?;
+    fn model_reward(&self, models: &mut Models, dir: &Path) -> Result<Box<dyn Reward>> {
+        let (model, tokenizer) = models.load_head(dir)?;
         let policy = self.config.policy.clone();
         Ok(Box::new(ModelReward::new(model.valid(), tokenizer, policy)))
     }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use rlaif::eval::rouge::rouge;
+use rlaif::eval::rouge::{Stemming, rouge};
 use serde_json::{Value, json};
 
 fn data() -> Option<PathBuf> {
@@ -163,6 +163,49 @@ fn the_worlds_labeler_judges_and_alpaca_eval_reads_it() {
     }
 }
 
+// Both completions of a prompt are the model's own, drawn as without a choice: where they are one,
+// so is the chosen one. log 2 - 1/2.
+#[test]
+fn the_best_of_two_is_chosen_by_a_labeler() {
+    let dir = tempfile::tempdir().unwrap();
+    let prompts = ["1", "2"].map(|id| json!({"id": id, "prompt": "my cousin lied about me. why?"}));
+    write(dir.path(), "prompts.jsonl", &prompts);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/labeler-xs");
+    let best_of = |more: &str| {
+        format!(
+            "prompts = \"prompts.jsonl\"\nsampling = {{ max_new_tokens = 4 }}\n\
+             [[contenders]]\nname = \"one\"\nmodel = {model:?}\n\
+             [[contenders]]\nname = \"best\"\nmodel = {model:?}\n{more}\n\
+             [[judges]]\nkind = \"local\"\nmodel = {model:?}\n"
+        )
+    };
+    let labeler = format!("labeler = {{ kind = \"local\", model = {model:?} }}");
+    let reward = format!("best_of = {{ n = 2, reward = \"direct\", {labeler} }}");
+    let found = report(dir.path(), &best_of(&reward));
+    let bound = &found["contenders"]["best"]["kl_bound"];
+    close(bound, 0.193_147_180_559_945_3);
+    assert!(found["contenders"]["one"]["kl_bound"].is_null());
+    assert_eq!(found["pairs"][0]["n"], 2);
+    for (more, said) in [
+        ("best_of = { n = 2 }", "contenders[1].best_of.reward_model"),
+        (
+            "best_of = { n = 2, reward = \"direct\" }",
+            "contenders[1].best_of.labeler",
+        ),
+        (
+            "best_of = { n = 1, reward = \"direct\" }",
+            "contenders[1].best_of.n",
+        ),
+    ] {
+        let output = eval(dir.path(), &best_of(more));
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && error.contains(said),
+            "{more}: {error}"
+        );
+    }
+}
+
 #[test]
 fn mistakes_are_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -259,7 +302,7 @@ fn pandalms_annotators_agree_as_scikit_learn_says() {
 #[test]
 fn rouge_is_rouge_scores() {
     let Some(data) = data() else { return };
-    let recorded: Vec<[f64; 3]> =
+    let recorded: Vec<[f64; 8]> =
         serde_json::from_str(include_str!("fixtures/evaluation/rouge.json")).unwrap();
     let packed = fs::File::open(data.join("hh-rlhf/helpful-base-test.jsonl.gz")).unwrap();
     let text = std::io::read_to_string(flate2::read::GzDecoder::new(packed)).unwrap();
@@ -270,9 +313,12 @@ fn rouge_is_rouge_scores() {
             let turns = row[name].as_str().unwrap();
             turns.rsplit_once("\n\nAssistant:").unwrap().1.to_string()
         };
-        let found = rouge(&last("rejected"), &last("chosen"));
-        let found = [found.rouge1.f1, found.rouge2.f1, found.rouge_l.f1];
-        for (found, expected) in found.into_iter().zip(expected) {
+        let found = [Stemming::None, Stemming::Porter].map(|stemming| {
+            let found = rouge(&last("rejected"), &last("chosen"), stemming);
+            let kinds = [found.rouge1, found.rouge2, found.rouge_l, found.rouge_l_sum];
+            kinds.map(|kind| kind.f1)
+        });
+        for (found, expected) in found.concat().into_iter().zip(expected) {
             assert!(
                 (found - expected).abs() < 1e-4,
                 "pair {i}: {found}, not {expected}"

@@ -1,6 +1,7 @@
 //! Stage 5: policies are compared on held-out prompts, by any labeler, both orders.
 
 pub mod agreement;
+pub mod best_of;
 pub mod bootstrap;
 pub mod calibration;
 pub mod diversity;
@@ -11,6 +12,7 @@ pub mod reward_bench;
 pub mod rouge;
 pub mod significance;
 pub mod stats;
+pub mod stemmer;
 pub mod suite;
 
 use std::cmp::Ordering;
@@ -62,6 +64,9 @@ pub struct PolicyReport {
     /// Share of adjacent words that may stand together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fluency: Option<f64>,
+    /// Upper bound of the KL divergence in nats from the policy that it chose from, of best-of-n.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl_bound: Option<f64>,
 }
 
 /// `eval.json`.

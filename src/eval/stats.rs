@@ -3,6 +3,7 @@
 //! Win rates come with a 95% interval, position bias with an exact test. A win is 1, a loss 0, a tie 0.5. Pure arithmetic: no records, no files.
 
 use serde::{Deserialize, Serialize};
+use statrs::function::beta::inv_beta_reg;
 
 /// Two-sided 95% quantile of the standard normal distribution.
 const Z_95: f64 = 1.959_963_984_540_054;
@@ -75,6 +76,23 @@ pub fn mean_interval(values: &[f64]) -> (f64, Interval) {
     )
 }
 
+/// Student's 95% interval of the mean of `values`, few as they may be: `mean +- t s / sqrt(n)` with
+/// the quantile `t` of `n - 1` degrees of freedom. NaN for fewer than two.
+pub fn student_interval(values: &[f64]) -> Interval {
+    let (mean, normal) = mean_interval(values);
+    let degrees = values.len() as f64 - 1.0;
+    let mut half = normal.high - mean;
+    if degrees >= 1.0 {
+        // P(|T| > t) = I_x(degrees / 2, 1 / 2) with x = degrees / (degrees + t^2).
+        let x = inv_beta_reg(degrees / 2.0, 0.5, 0.05);
+        half *= (degrees * (1.0 - x) / x).sqrt() / Z_95;
+    }
+    Interval {
+        low: mean - half,
+        high: mean + half,
+    }
+}
+
 /// Exact two-sided binomial test of a fair coin: the chance of a split at least as uneven as this.
 ///
 /// `min(1, 2 P(X <= min(successes, n - successes)))`, `X ~ Binomial(n, 1/2)`; 1 for `n = 0`. Lee et
@@ -138,6 +156,19 @@ mod tests {
         close(mean, 4.0, 1e-15);
         close(interval.low, 0.901_024_838_477_192_2, 1e-12);
         close(interval.high, 7.098_975_161_522_808, 1e-12);
+    }
+
+    // t of 2 degrees of freedom is 4.302653, of 1 12.706205; of 1, 2, 3: s = 1, half width
+    // 4.302653 / sqrt(3) = 2.484138.
+    #[test]
+    fn few_values_have_a_wide_interval() {
+        let found = student_interval(&[1.0, 2.0, 3.0]);
+        close(found.low, 2.0 - 2.484_137_7, 1e-6);
+        close(found.high, 2.0 + 2.484_137_7, 1e-6);
+        let found = student_interval(&[0.0, 2.0]);
+        close(found.high, 1.0 + 12.706_204_7, 1e-6);
+        assert_eq!(student_interval(&[1.0, 1.0]).low, 1.0);
+        assert!(student_interval(&[1.0]).low.is_nan());
     }
 
     #[test]

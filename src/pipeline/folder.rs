@@ -32,7 +32,7 @@ impl Pipeline {
         )))
     }
 
-    fn own_or_parents(&self, rel: &str) -> PathBuf {
+    pub(super) fn own_or_parents(&self, rel: &str) -> PathBuf {
         let own = self.run.path(rel);
         match &self.parent {
             Some(parent) if !own.exists() => parent.path(rel),

@@ -98,6 +98,27 @@ pub(super) const EVAL: Stage = Stage {
     ],
     reads: &["policy/model", "sft/model"],
 };
+/// The evaluation where a reward chooses among completions.
+const EVAL_BEST_OF: Stage = Stage {
+    name: EVAL.name,
+    keys: &[
+        "data.kind",
+        "data.eval_prompts",
+        "data.rows",
+        "policy",
+        "labeler",
+        "eval",
+    ],
+    reads: &["policy/model", "sft/model", "reward/model"],
+};
+
+/// What the evaluation of a run file depends on.
+pub(super) fn eval_stage(config: &Config) -> Stage {
+    match config.eval.best_of {
+        Some(_) => EVAL_BEST_OF,
+        None => EVAL,
+    }
+}
 
 impl Stage {
     /// All that the stage depends on, as it is now. `find` gives the place of a file of the run.
@@ -105,27 +126,36 @@ impl Stage {
     /// # Errors
     /// A file cannot be read.
     pub(super) fn inputs(self, config: &Config, find: impl Fn(&str) -> PathBuf) -> Result<Value> {
-        let whole = json!(config);
-        let mut keys = Map::new();
-        for key in COMMON.iter().chain(self.keys) {
-            let value = key
-                .split('.')
-                .try_fold(&whole, |value, part| value.get(part));
-            keys.insert((*key).into(), value.cloned().unwrap_or_default());
-        }
-        let mut files = Map::new();
-        for value in keys.values() {
-            digest_named(value, &mut files)?;
-        }
-        for rel in self.reads {
-            digest_path(rel, &find(rel), &mut files)?;
-        }
-        Ok(json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "config": keys,
-            "files": files,
-        }))
+        inputs_of(config, (self.keys, self.reads), find)
     }
+}
+
+/// These keys of the run file and files of the run, as they are now.
+pub(super) fn inputs_of(
+    config: &Config,
+    (keys, reads): (&[&str], &[&str]),
+    find: impl Fn(&str) -> PathBuf,
+) -> Result<Value> {
+    let whole = json!(config);
+    let mut found = Map::new();
+    for key in COMMON.iter().chain(keys) {
+        let value = key
+            .split('.')
+            .try_fold(&whole, |value, part| value.get(part));
+        found.insert((*key).into(), value.cloned().unwrap_or_default());
+    }
+    let mut files = Map::new();
+    for value in found.values() {
+        digest_named(value, &mut files)?;
+    }
+    for rel in reads {
+        digest_path(rel, &find(rel), &mut files)?;
+    }
+    Ok(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "config": found,
+        "files": files,
+    }))
 }
 
 /// Digests of the files and folders that a part of the run file names: any text that is the path of

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::inputs::{DPO, EVAL, LABEL, REWARD, RL, SAMPLE, SFT, Stage, difference};
+use super::inputs::{DPO, LABEL, REWARD, RL, SAMPLE, SFT, Stage, difference, eval_stage};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::run::RunDir;
@@ -66,7 +66,7 @@ pub(super) fn stages(config: &Config) -> Vec<Stage> {
             stages.push(DPO);
         }
     }
-    stages.push(EVAL);
+    stages.push(eval_stage(config));
     stages
 }
 

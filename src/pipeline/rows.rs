@@ -4,9 +4,10 @@
 use std::path::Path;
 
 use super::Pipeline;
-use super::inputs::{EVAL, LABEL, SAMPLE, Stage};
+use super::inputs::{EVAL, LABEL, SAMPLE, Stage, eval_stage};
 use crate::config::LabelerConfig;
 use crate::error::Result;
+use crate::eval::best_of::kl_bound;
 use crate::eval::{self, Contender};
 use crate::generate::SamplingConfig;
 use crate::label::{self, AlignmentCounts, LabelCounts, Labeler, OracleLabeler};
@@ -23,12 +24,12 @@ use crate::world::World;
 const GOLD_BATCH: usize = 256;
 
 /// Completions to be drawn.
-struct Draw<'a> {
-    stage: Stage,
-    model: &'a Path,
-    prompts: &'a [Prompt],
-    n: usize,
-    sampling: &'a SamplingConfig,
+pub(super) struct Draw<'a> {
+    pub(super) stage: Stage,
+    pub(super) model: &'a Path,
+    pub(super) prompts: &'a [Prompt],
+    pub(super) n: usize,
+    pub(super) sampling: &'a SamplingConfig,
 }
 
 impl Pipeline {
@@ -118,7 +119,7 @@ impl Pipeline {
         } else {
             "rl"
         };
-        self.stage(EVAL, |inputs| {
+        self.stage(eval_stage(&self.config), |inputs| {
             let policies = [
                 ("policy", self.input("policy/model", optimised_by)?),
                 ("sft", self.initial_policy()?),
@@ -126,7 +127,7 @@ impl Pipeline {
             let mut contenders = Vec::new();
             for (name, model) in &policies {
                 let mut kept = self.kept(EVAL, name, inputs)?;
-                self.answer(model, &mut kept)?;
+                self.answer(model, 1, &mut kept)?;
                 let completions: Vec<Completion> = kept.read()?.collect::<Result<_>>()?;
                 self.run
                     .write_records(format!("eval/{name}.jsonl"), &completions)?;
@@ -135,12 +136,23 @@ impl Pipeline {
                     completions,
                 });
             }
+            let mut pairs = vec![(0, 1)];
+            let best_of = self.config.eval.best_of.as_ref();
+            if let Some(config) = best_of {
+                contenders.push(self.best_of(config, inputs)?);
+                pairs.extend([(0, 2), (2, 1)]);
+            }
             let mut kept = self.kept::<Compared>(EVAL, "verdicts", inputs)?;
-            eval::judge(&contenders, &[(0, 1)], &mut self.judges()?, &mut kept)?;
+            eval::judge(&contenders, &pairs, &mut self.judges()?, &mut kept)?;
             let verdicts = kept.read()?.collect::<Result<_>>()?;
             let oracle = self.config.data.oracle();
-            let (comparisons, report) =
-                eval::report(&contenders, &[(0, 1)], verdicts, oracle.as_ref())?;
+            let (comparisons, mut report) =
+                eval::report(&contenders, &pairs, verdicts, oracle.as_ref())?;
+            if let (Some(config), Some(chosen)) = (best_of, contenders.get(2))
+                && let Some(policy) = report.policies.get_mut(&chosen.name)
+            {
+                policy.kl_bound = Some(kl_bound(config.n));
+            }
             self.run.write_records("comparisons.jsonl", &comparisons)?;
             self.run.write_json("eval.json", &report)
         })
@@ -151,12 +163,20 @@ impl Pipeline {
     /// # Errors
     /// The model or the prompts cannot be read, or a prompt does not fit.
     pub fn contender(&self, name: &str, dir: &Path) -> Result<Contender> {
-        let mut completions = Vec::new();
-        self.answer(dir, &mut completions)?;
         Ok(Contender {
             name: name.into(),
-            completions,
+            completions: self.completions(dir, 1)?,
         })
+    }
+
+    /// `n` completions of a policy on each held-out prompt, side by side.
+    ///
+    /// # Errors
+    /// As [`Pipeline::contender`].
+    pub fn completions(&self, dir: &Path, n: usize) -> Result<Vec<Completion>> {
+        let mut completions = Vec::new();
+        self.answer(dir, n, &mut completions)?;
+        Ok(completions)
     }
 
     /// The judges of the run file.
@@ -170,19 +190,19 @@ impl Pipeline {
             .collect()
     }
 
-    fn answer(&self, model: &Path, kept: &mut impl Kept<Completion>) -> Result<()> {
+    fn answer(&self, model: &Path, n: usize, kept: &mut impl Kept<Completion>) -> Result<()> {
         let prompts = self.config.data.read_eval_prompts()?;
         let draw = Draw {
             stage: EVAL,
             model,
             prompts: &prompts,
-            n: 1,
+            n,
             sampling: &self.config.eval.sampling,
         };
         self.draw(&draw, kept)
     }
 
-    fn draw(&self, draw: &Draw, kept: &mut impl Kept<Completion>) -> Result<()> {
+    pub(super) fn draw(&self, draw: &Draw, kept: &mut impl Kept<Completion>) -> Result<()> {
         if kept.n_rows() >= draw.prompts.len() * draw.n {
             return Ok(());
         }
@@ -197,7 +217,12 @@ impl Pipeline {
         sample::sample(&policy, prompts, n, draw.sampling, &mut rng, kept)
     }
 
-    fn kept<T: Record>(&self, stage: Stage, name: &str, inputs: &str) -> Result<KeptRows<T>> {
+    pub(super) fn kept<T: Record>(
+        &self,
+        stage: Stage,
+        name: &str,
+        inputs: &str,
+    ) -> Result<KeptRows<T>> {
         self.run.kept((stage.name, name), inputs, &self.interrupt)
     }
 }

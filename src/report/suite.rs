@@ -126,13 +126,19 @@ fn measures(report: &SuiteReport) -> Table {
     add("distinct-1".into(), &|found| number(found.distinct[0]));
     add("distinct-2".into(), &|found| number(found.distinct[1]));
     add("repeated 4-grams".into(), &|found| number(found.repetition));
-    for (i, name) in ["ROUGE-1", "ROUGE-2", "ROUGE-L"].into_iter().enumerate() {
+    for (i, name) in ["ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum"]
+        .into_iter()
+        .enumerate()
+    {
         add(name.into(), &|found| {
             number(found.rouge.map(|rouge| rouge[i].mean))
         });
     }
     add("perplexity".into(), &|found| number(found.perplexity));
     add("KL".into(), &|found| number(found.kl.map(|kl| kl.mean)));
+    add("KL of best-of-n at most".into(), &|found| {
+        number(found.kl_bound)
+    });
     let first = all().next();
     for (i, (name, _)) in first
         .map_or(&[][..], |found| &found.rewards)

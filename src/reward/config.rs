@@ -1,8 +1,11 @@
 //! What a run file says about the reward model.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::at_least;
+use crate::dpo::Labels;
 use crate::error::{Error, Result};
 use crate::micro_batch::MicroBatches;
 use crate::optim::OptimConfig;
@@ -12,6 +15,16 @@ use crate::validation::ValidationConfig;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RewardConfig {
+    /// Folder of the model that it starts from; the fine-tuned policy when absent. The paper's
+    /// reward models of people's labels start from the pretrained one (appendix G).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<PathBuf>,
+    /// Uses at most so many of the pairs, the first ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pairs: Option<usize>,
+    /// How the labeler's probabilities count.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub labels: Labels,
     /// Pairs per step (the paper: 128 for summarization).
     pub batch_size: usize,
     /// Pairs that go through the network at once; all of a step when absent. Changes memory and
@@ -53,6 +66,10 @@ fn one() -> usize {
     1
 }
 
+fn is_default(labels: &Labels) -> bool {
+    *labels == Labels::default()
+}
+
 fn yes() -> bool {
     true
 }
@@ -76,6 +93,7 @@ impl RewardConfig {
     pub fn validate(&self) -> Result<()> {
         at_least("reward.batch_size", self.batch_size, 1)?;
         at_least("reward.num_train_epochs", self.num_train_epochs, 1)?;
+        at_least("reward.max_pairs", self.max_pairs.unwrap_or(1), 1)?;
         self.micro_batches().validate("reward")?;
         if let Some(max_length) = self.max_length {
             at_least("reward.max_length", max_length, 2)?;
@@ -117,6 +135,7 @@ mod tests {
             ("label_smoothing = 0.5", "reward.label_smoothing"),
             ("holdout = 1.0", "reward.holdout"),
             ("max_length = 1", "reward.max_length"),
+            ("max_pairs = 0", "reward.max_pairs"),
             ("micro_batch_size = 0", "reward.micro_batch_size"),
             (
                 "center_rewards_coefficient = -0.1",

@@ -7,6 +7,7 @@ use super::RewardConfig;
 use super::model::tree;
 use crate::batch::Tree;
 use crate::config::PolicyConfig;
+use crate::dpo::Labels;
 use crate::error::Result;
 use crate::eval::calibration::{Calibration, calibration, correlation};
 use crate::eval::stats::{Interval, wilson};
@@ -33,6 +34,10 @@ impl Pair {
         config: &RewardConfig,
     ) -> Result<Self> {
         let smoothing = config.label_smoothing;
+        let p_chosen = match config.labels {
+            Labels::Soft => row.p_chosen,
+            Labels::Hard => 1.0,
+        };
         Ok(Self {
             tree: tree(
                 tokenizer,
@@ -40,7 +45,7 @@ impl Pair {
                 &row.prompt,
                 &[row.chosen.clone(), row.rejected.clone()],
             )?,
-            p_chosen: row.p_chosen * (1.0 - smoothing) + (1.0 - row.p_chosen) * smoothing,
+            p_chosen: p_chosen * (1.0 - smoothing) + (1.0 - p_chosen) * smoothing,
             margin: row.margin.unwrap_or(0.0),
         })
     }

@@ -23,7 +23,7 @@ use crate::training::Training;
 /// Names and values for the log.
 type Told = Vec<(&'static str, f64)>;
 
-/// Trains a reward model from `backbone`; the share `config.holdout` of the pairs is kept to
+/// Trains a reward model from `backbone` on the first `config.max_pairs` of `preferences`; the share `config.holdout` of the pairs is kept to
 /// measure it.
 ///
 /// # Errors
@@ -43,7 +43,10 @@ pub fn train<M: CausalLm>(
         pair.tree = pooled(pair.tree, pad);
         Ok(pair)
     };
-    let pairs: Vec<Pair> = preferences.iter().map(pair).collect::<Result<_>>()?;
+    let used = preferences
+        .iter()
+        .take(config.max_pairs.unwrap_or(usize::MAX));
+    let pairs: Vec<Pair> = used.map(pair).collect::<Result<_>>()?;
     let (pairs, held) = held_out(fitting(pairs, config), config, seed)?;
     let mut epochs = Epochs::new(pairs.len(), config.batch_size, "reward", seed);
     let total = epochs.steps() * config.num_train_epochs;

@@ -7,13 +7,17 @@ use rlaif::record::{LoggedRollout, read_jsonl};
 
 use super::{rlaif, stderr};
 
+/// Also best-of-n, chosen by the reward model of the run.
+const BEST_OF: [&str; 2] = ["--set", "eval.best_of={n=2}"];
+
 #[test]
 fn the_smoke_run_does_every_stage_once_and_repeats_to_the_byte() {
     let folder = tempfile::tempdir().unwrap();
     let run = |name: &str| {
         let dir = folder.path().join(name);
         let path = dir.to_str().unwrap().to_string();
-        let output = rlaif(&["run", "--config", "configs/smoke.toml", "--run", &path]);
+        let args = ["run", "--config", "configs/smoke.toml", "--run", &path];
+        let output = rlaif(&[&args[..], &BEST_OF].concat());
         assert!(output.status.success(), "{}", stderr(&output));
         (dir, stderr(&output))
     };
@@ -28,6 +32,7 @@ fn the_smoke_run_does_every_stage_once_and_repeats_to_the_byte() {
         "policy/model/tokenizer.json",
         "rollouts.jsonl",
         "comparisons.jsonl",
+        "eval/best_of_2.jsonl",
         "eval.json",
         "metrics.jsonl",
         "stages.json",
@@ -44,6 +49,10 @@ fn the_smoke_run_does_every_stage_once_and_repeats_to_the_byte() {
     let steps: Vec<_> = rollouts.iter().map(|row| row.step).collect();
     assert_eq!(steps, [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]);
     assert!(rollouts.iter().any(|row| row.reward != 0.0), "{rollouts:?}");
+    // ln 2 - 1/2.
+    let eval = fs::read_to_string(first.join("eval.json")).unwrap();
+    assert!(eval.contains("\"kl_bound\": 0.1931471805599453"), "{eval}");
+    assert!(eval.contains("\"best_of_2_vs_sft\""), "{eval}");
     let models =
         ["sft", "reward", "policy"].map(|stage| format!("{stage}/model/model.safetensors"));
     let (second, _) = run("second");
@@ -70,6 +79,7 @@ fn check_plans(run: &Path) {
         let path = run.to_str().unwrap();
         let mut args = vec!["run", "--config", "configs/smoke.toml", "--run", path];
         args.push("--dry-run");
+        args.extend(BEST_OF);
         args.extend(more);
         String::from_utf8(rlaif(&args).stdout).unwrap()
     };

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Backend;
 use crate::config::{self, PolicyConfig};
 use crate::error::{Error, Result};
+use crate::eval::best_of::BestOfConfig;
+use crate::eval::rouge::Stemming;
 use crate::generate::SamplingConfig;
 use crate::label::LabelerConfig;
 
@@ -45,6 +47,9 @@ pub struct SuiteConfig {
     /// Good completions, for ROUGE: `completion` of the rows with the prompt's id. Several rows with
     /// one id are several references, the best of which counts.
     pub references: Option<PathBuf>,
+    /// Whether ROUGE takes words of one stem for the same.
+    #[serde(default)]
+    pub rouge_stemming: Stemming,
     /// A model that says how surprising the completions are, for perplexity.
     pub perplexity_model: Option<PathBuf>,
     /// The model that a policy started from, for the KL divergence of contenders that are models.
@@ -69,6 +74,8 @@ pub struct ContenderConfig {
     pub completions: Option<PathBuf>,
     /// Hugging Face folder.
     pub model: Option<PathBuf>,
+    /// Takes the best of several completions of the model.
+    pub best_of: Option<BestOfConfig>,
 }
 
 /// A rule that a completion passes or fails.
@@ -211,6 +218,9 @@ impl ContenderConfig {
                 expected,
             ));
         }
+        if let Some(best_of) = &self.best_of {
+            self.validate_best_of(best_of, &format!("contenders[{i}].best_of"))?;
+        }
         let field = format!("contenders[{i}].completions");
         match (&self.completions, &self.model) {
             (Some(_), None) => Ok(()),
@@ -218,6 +228,24 @@ impl ContenderConfig {
             (None, Some(_)) => Err(Error::field("prompts", "absent", "prompts for the models")),
             (Some(_), Some(_)) => Err(Error::field(field, "given", "this or `model`, not both")),
             (None, None) => Err(Error::field(field, "absent", "this or `model`")),
+        }
+    }
+
+    fn validate_best_of(&self, best_of: &BestOfConfig, field: &str) -> Result<()> {
+        best_of.validate(field)?;
+        let absent = |name: &str, expected: &str| {
+            Err(Error::field(format!("{field}.{name}"), "absent", expected))
+        };
+        if self.model.is_none() {
+            return Err(Error::field(field, "given", "absent without `model`"));
+        }
+        if best_of.reward.has_model() && best_of.reward_model.is_none() {
+            return absent("reward_model", "the folder of a reward model");
+        }
+        match &best_of.labeler {
+            None if best_of.reward.has_labeler() => absent("labeler", "who is asked"),
+            Some(labeler) => labeler.ready(),
+            None => Ok(()),
         }
     }
 }

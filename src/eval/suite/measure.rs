@@ -12,7 +12,7 @@ use crate::config::PolicyConfig;
 use crate::error::{Error, Result};
 use crate::eval::Contender;
 use crate::eval::diversity::Diversity;
-use crate::eval::rouge::{Rouge, best_rouge};
+use crate::eval::rouge::{Rouge, Stemming, best_rouge};
 use crate::eval::stats::{Interval, mean_interval, wilson};
 use crate::model;
 use crate::record::{Completion, Demonstration, read_outputs};
@@ -50,9 +50,9 @@ pub struct Measures {
     pub distinct: [Option<f64>; 2],
     /// Share of a completion's 4-grams that it had before.
     pub repetition: Option<f64>,
-    /// ROUGE F1 against the references, mean over prompts.
+    /// ROUGE-1, -2, -L and -Lsum F1 against the references, mean over prompts.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rouge: Option<[Mean; 3]>,
+    pub rouge: Option<[Mean; 4]>,
     /// `exp` of the mean negative log-probability of a token under `perplexity_model`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub perplexity: Option<f64>,
@@ -60,6 +60,10 @@ pub struct Measures {
     /// temperature 1: the k1 estimate of the KL divergence from `kl_reference`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kl: Option<Mean>,
+    /// Of best-of-n, an upper bound of its KL divergence from the model that it draws from, in nats:
+    /// `log n - (n - 1) / n`. The log-probabilities of chosen completions say nothing of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kl_bound: Option<f64>,
     /// Share that passes each rule.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<(String, Share)>,
@@ -151,14 +155,16 @@ pub(super) fn references(path: &Path) -> Result<HashMap<String, Vec<String>>> {
     Ok(found)
 }
 
-/// ROUGE-1, -2 and -L, mean F1 over the prompts.
+/// ROUGE-1, -2, -L and -Lsum, mean F1 over the prompts.
 pub(super) fn rouge(
     rows: &[Completion],
     references: &HashMap<String, Vec<String>>,
-) -> Result<[Mean; 3]> {
+    stemming: Stemming,
+) -> Result<[Mean; 4]> {
     let score = |row: &Completion| {
         let found = references.get(&row.prompt_id);
-        let scored = found.and_then(|references| best_rouge(&row.completion, references));
+        let best = |references: &Vec<String>| best_rouge(&row.completion, references, stemming);
+        let scored = found.and_then(best);
         scored.ok_or_else(|| Error::Usage(format!("no reference for prompt `{}`", row.prompt_id)))
     };
     let scores: Vec<Rouge> = rows.iter().map(score).collect::<Result<_>>()?;
@@ -167,6 +173,7 @@ pub(super) fn rouge(
         mean(|score| score.rouge1.f1),
         mean(|score| score.rouge2.f1),
         mean(|score| score.rouge_l.f1),
+        mean(|score| score.rouge_l_sum.f1),
     ])
 }
 

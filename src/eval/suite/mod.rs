@@ -24,6 +24,7 @@ pub use measure::{Mean, Measures, Share};
 pub use pairing::PairReport;
 
 use super::Contender;
+use super::best_of::kl_bound;
 use super::reward_bench::{RewardBench, reward_bench};
 use super::significance::mcnemar;
 use crate::error::Result;
@@ -101,7 +102,7 @@ pub struct Evaluated {
 pub fn evaluate(config: &SuiteConfig, answers: &Path) -> Result<Evaluated> {
     let device = config.backend.device()?;
     let mut found = Evaluated {
-        contenders: contender::gather(config, &device)?,
+        contenders: contender::gather(config, answers, &device)?,
         ..Evaluated::default()
     };
     measure_all(config, &mut found, &device)?;
@@ -149,13 +150,17 @@ fn measure_all(config: &SuiteConfig, found: &mut Evaluated, device: &Device) -> 
         let rows = &contender.completions;
         let mut measures = measure::of_texts(contender, &rules)?;
         if let Some(references) = &references {
-            measures.rouge = Some(measure::rouge(rows, references)?);
+            measures.rouge = Some(measure::rouge(rows, references, config.rouge_stemming)?);
         }
         if let Some(dir) = &config.perplexity_model {
             measures.perplexity = Some(measure::perplexity(config, dir, rows, device)?);
         }
-        if let (Some(model), Some(reference)) = (&who.model, &config.kl_reference) {
-            measures.kl = Some(measure::kl(config, [model, reference], rows, device)?);
+        match (&who.best_of, &who.model, &config.kl_reference) {
+            (Some(best_of), ..) => measures.kl_bound = Some(kl_bound(best_of.n)),
+            (None, Some(model), Some(reference)) => {
+                measures.kl = Some(measure::kl(config, [model, reference], rows, device)?);
+            }
+            _ => {}
         }
         found.report.contenders.insert(who.name.clone(), measures);
     }

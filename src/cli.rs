@@ -4,6 +4,7 @@
 
 mod chat;
 mod eval;
+mod experiment;
 mod inspect;
 mod label;
 mod model;
@@ -57,6 +58,8 @@ enum Verb {
     Dpo(Stage),
     /// Compare the optimised policy with the one it started from, or any models and completions.
     Eval(Box<eval::Eval>),
+    /// Do an experiment: a run file varied, several seeds, a table and a plot.
+    Experiment(experiment::Experiment),
     /// Write the report page of a run folder.
     Report {
         /// Run folder.
@@ -170,6 +173,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Verb::Rl(stage) => stage.perform(Pipeline::rl),
         Verb::Dpo(stage) => stage.perform(Pipeline::dpo),
         Verb::Eval(eval) => eval.run(),
+        Verb::Experiment(experiment) => experiment.run(),
         Verb::Report { run } => crate::report::write(&RunDir::open(run)?),
         Verb::Watch(watch) => watch.run(),
         Verb::Merge {

@@ -42,6 +42,7 @@ pub mod dpo;
 mod epochs;
 pub mod error;
 pub mod eval;
+pub mod experiment;
 pub mod generate;
 pub mod hub;
 pub mod inspect;

@@ -19,6 +19,7 @@ pub(crate) mod jsonl;
 mod kept;
 pub(crate) mod ledger;
 mod lock;
+mod measured;
 mod metrics;
 mod stages;
 mod tensorboard;
@@ -33,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::record::{self, Record};
 
 pub use answers::{ANSWERS, Answer, AnswerLog, AnswerToken, TokenUsage};
-pub(crate) use digest::{digest_file, digest_folder};
+pub(crate) use digest::{digest_file, digest_folder, digest_text};
 
 pub use checkpoint::{Checkpoint, CheckpointConfig, write_state};
 pub use compare::{Compared, compare};

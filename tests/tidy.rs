@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rlaif::config::Config;
+use rlaif::experiment::{BUILT_IN, Experiment};
 
 /// Longest file of `src`, its tests included.
 const MAX_LINES: usize = 400;
@@ -189,9 +190,26 @@ fn every_file_says_what_it_is_for() {
 
 #[test]
 fn every_run_file_is_valid() {
-    for path in files("configs", "toml") {
+    let is_run_file = |path: &PathBuf| !path.starts_with("configs/experiments");
+    for path in files("configs", "toml").into_iter().filter(is_run_file) {
         let read = Config::read(&path, &[]);
         assert!(read.is_ok(), "{}: {}", path.display(), read.unwrap_err());
+    }
+}
+
+#[test]
+fn every_experiment_comes_with_the_crate_and_varies_its_run_file() {
+    let known: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+    for path in files("configs/experiments", "toml") {
+        let experiment = Experiment::load(path.to_str().unwrap());
+        let experiment = experiment.unwrap_or_else(|error| panic!("{error}"));
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(known.contains(&name), "{name} is not built in");
+        for arm in experiment.all_arms() {
+            let set = [experiment.set.clone(), arm.set.clone()].concat();
+            let read = Config::read(&experiment.config, &set);
+            assert!(read.is_ok(), "{name}, {}: {}", arm.name, read.unwrap_err());
+        }
     }
 }
 

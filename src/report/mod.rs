@@ -8,11 +8,13 @@
 //! escapes everything but the drawings of `plot`, which hold numbers only.
 
 mod curves;
+mod experiment;
 mod figures;
 mod labels;
 pub mod paper;
 mod picture;
 mod plot;
+mod points;
 mod rollouts;
 mod run_labels;
 mod samples;
@@ -29,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::run::RunDir;
 
 pub(crate) use curves::{FIRST, NOT_FIRST};
+pub use experiment::{experiment_page, write_experiment};
 pub use labels::{labels_table, write_labels};
 pub use picture::picture;
 pub(crate) use plot::color;

@@ -73,8 +73,16 @@ pub(super) fn svg(lines: &[Line]) -> Result<String> {
 pub(super) fn drawn(
     draw: impl FnOnce(&DrawingArea<SVGBackend, Shift>) -> DrawResult,
 ) -> Result<String> {
+    drawn_in(SIZE, draw)
+}
+
+/// The same in another size.
+pub(super) fn drawn_in(
+    size: (u32, u32),
+    draw: impl FnOnce(&DrawingArea<SVGBackend, Shift>) -> DrawResult,
+) -> Result<String> {
     let mut svg = String::new();
-    let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+    let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
     draw(&area)
         .and_then(|()| area.present())
         .map_err(|source| Error::file("report.html", format!("cannot draw: {source}")))?;
@@ -177,14 +185,14 @@ fn label(
     }
 }
 
-fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
+pub(super) fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
         (low.min(value), high.max(value))
     })
 }
 
 /// A range of one value has no length to draw on.
-fn widened((low, high): (f64, f64)) -> (f64, f64) {
+pub(super) fn widened((low, high): (f64, f64)) -> (f64, f64) {
     if low < high {
         return (low, high);
     }

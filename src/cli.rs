@@ -9,6 +9,7 @@ mod inspect;
 mod label;
 mod model;
 mod out;
+mod revise;
 mod run;
 mod score;
 mod screen;
@@ -50,6 +51,8 @@ enum Verb {
     Sample(Stage),
     /// Label pairs of completions: those of a run, or a file's.
     Label(Box<label::Label>),
+    /// Let a model answer prompts, criticise its answers by principles and revise them.
+    Revise(revise::Revise),
     /// Train the reward model on the labels.
     Reward(Stage),
     /// Optimise the policy against a reward.
@@ -169,6 +172,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Verb::Sft(stage) => stage.perform(Pipeline::sft),
         Verb::Sample(stage) => stage.perform(Pipeline::sample),
         Verb::Label(label) => label.run(),
+        Verb::Revise(revise) => revise.run(),
         Verb::Reward(stage) => stage.perform(Pipeline::reward),
         Verb::Rl(stage) => stage.perform(Pipeline::rl),
         Verb::Dpo(stage) => stage.perform(Pipeline::dpo),

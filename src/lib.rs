@@ -58,6 +58,7 @@ pub mod progress;
 pub mod prompt;
 pub mod record;
 pub mod report;
+pub mod revise;
 pub mod reward;
 pub mod rl;
 pub mod run;

@@ -16,6 +16,7 @@ pub(crate) mod kept;
 mod label;
 mod logged;
 mod pairs;
+mod revised;
 pub mod rows;
 
 use serde::de::{DeserializeOwned, Error as _};
@@ -37,6 +38,7 @@ pub use self::pairs::{
     AnswerPair, PairOptions, PairReader, Pairing, Transcripts, read_demonstrations,
     read_preferences, read_prompts,
 };
+pub use self::revised::{Chain, Revised, Revision, Unanswered};
 pub use self::rows::{RecordReader, RowReader, read_records};
 use crate::error::{Error, Result};
 pub use crate::run::jsonl::{JsonlReader, read_jsonl, write_jsonl};

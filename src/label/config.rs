@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::endpoint::EndpointConfig;
 use super::ensemble::{Combine, Ensemble};
 pub use super::exemplar::{Draw, ExemplarConfig};
-use super::{Asking, Decoding, Format, Labeler, LocalAnswerer, OracleLabeler, PromptedLabeler};
+use super::{
+    Answerer, Asking, Decoding, Format, Labeler, LocalAnswerer, OracleLabeler, PromptedLabeler,
+};
 use crate::error::{Error, Result};
 use crate::precision::Precision;
 use crate::world::World;
@@ -229,6 +231,58 @@ impl LabelerConfig {
                     Error::field("labeler.kind", "oracle", expected)
                 };
                 Box::new(OracleLabeler::new(truth.ok_or_else(unknown)?))
+            }
+        })
+    }
+}
+
+impl LabelerConfig {
+    /// Checks that it is one model that can be asked to write, and that nothing is said of verdicts;
+    /// `field` is the path of this table.
+    ///
+    /// # Errors
+    /// Names what is out of place.
+    pub fn writes(&self, field: &str) -> Result<()> {
+        let ask = match self {
+            Self::Local { ask, .. } => ask.as_ref(),
+            Self::Http(endpoint) => &endpoint.ask,
+            Self::Ensemble { .. } | Self::Oracle => {
+                let expected = "local or http: a model that writes";
+                return Err(Error::field(format!("{field}.kind"), "another", expected));
+            }
+        };
+        if *ask != AskConfig::default() {
+            let expected = "absent: nothing is compared or scored";
+            return Err(Error::field(format!("{field}.ask"), "given", expected));
+        }
+        Ok(())
+    }
+
+    /// The model as one that writes; as for [`init`](Self::init) `answers` keeps what endpoints
+    /// answer.
+    ///
+    /// # Errors
+    /// It cannot be loaded, or does not write.
+    pub fn answerer(
+        &self,
+        device: &Device,
+        answers: &Path,
+        seed: u64,
+    ) -> Result<Box<dyn Answerer>> {
+        Ok(match self {
+            Self::Local {
+                model,
+                dtype,
+                format,
+                ..
+            } => {
+                let answerer = LocalAnswerer::load_in(model, device, *dtype)?;
+                Box::new(answerer.with_format(*format)?)
+            }
+            Self::Http(endpoint) => Box::new(endpoint.init(answers, seed)?),
+            Self::Ensemble { .. } | Self::Oracle => {
+                let message = "an ensemble and the oracle judge, they do not write";
+                return Err(Error::Usage(message.into()));
             }
         })
     }

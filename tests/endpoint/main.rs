@@ -9,3 +9,4 @@ mod command;
 mod labeler;
 mod mock;
 mod overlap;
+mod revise;

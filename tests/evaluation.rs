@@ -163,6 +163,44 @@ fn the_worlds_labeler_judges_and_alpaca_eval_reads_it() {
     }
 }
 
+// A labeler of the embedded world knows "yes" and "no" from nowhere: what is held is the count.
+#[test]
+fn a_labeler_answers_questions_of_each_completion() {
+    let dir = tempfile::tempdir().unwrap();
+    files(dir.path());
+    let question = "task = \"score\"\nanswers = [\"1\", \"2\"]\nvalues = [1, 0]\npreamble = \"\"\n\
+                    context = \"{{ prompt }}\"\nsample = \" {{ completion }}\"\nending = \" good?\"";
+    fs::write(dir.path().join("good.toml"), question).unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/labeler-xs");
+    let questions = format!(
+        "[[questions]]\nname = \"good\"\nlabeler = {{ kind = \"local\", model = {model:?}, \
+         ask = {{ score_prompt = \"good.toml\" }} }}\n"
+    );
+    let found = report(dir.path(), &format!("{FILES}{questions}"));
+    let [new, old] = [&found["questions"][0], &found["questions"][1]];
+    assert_eq!(
+        (&new["contender"], &old["contender"]),
+        (&json!("new"), &json!("old"))
+    );
+    assert_eq!(
+        (&new["labeler"], &new["no_answer"]),
+        (&json!("labeler-xs"), &json!(0))
+    );
+    for one in [new, old] {
+        assert_eq!(one["share"]["n"], 3);
+        let p = one["p_yes"]["mean"].as_f64().unwrap();
+        assert!(p > 0.0 && p < 1.0, "{p}");
+    }
+    let differing = found["rules"].as_array().unwrap();
+    let question = differing
+        .iter()
+        .find(|rule| rule["rule"] == "good")
+        .unwrap();
+    let [yes_new, yes_old] = [new, old].map(|one| one["share"]["rate"].as_f64().unwrap());
+    let [only_a, only_b] = ["only_a", "only_b"].map(|name| question[name].as_f64().unwrap());
+    assert!(((yes_new - yes_old) * 3.0 - (only_a - only_b)).abs() < 1e-9);
+}
+
 // Both completions of a prompt are the model's own, drawn as without a choice: where they are one,
 // so is the chosen one. log 2 - 1/2.
 #[test]
@@ -296,6 +334,61 @@ fn pandalms_annotators_agree_as_scikit_learn_says() {
     close(&agreement["agreement"], 912.0 / 999.0);
     let kappa = agreement["kappa"].as_f64().unwrap();
     assert!((kappa - 0.852_022_678_516_702_4).abs() < 1e-9, "{kappa}");
+}
+
+// A judge that prefers what it is shown first unless it is a quarter shorter, in both orders, against
+// LLMBar's gold labels; scikit-learn 1.8 (cohen_kappa_score) counted the same from the files.
+#[test]
+fn llmbars_labels_judge_verdicts_of_both_orders() {
+    let Some(data) = data() else { return };
+    let mut rows: Vec<Value> = Vec::new();
+    for name in ["GPTInst", "GPTOut", "Manual", "Natural", "Neighbor"] {
+        let text = fs::read_to_string(data.join(format!("llmbar/llmbar_{name}.json"))).unwrap();
+        rows.extend(serde_json::from_str::<Vec<Value>>(&text).unwrap());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (mut gold, mut verdicts) = (Vec::new(), Vec::new());
+    for (i, row) in rows.iter().enumerate() {
+        let length = |name: &str| row[name].as_str().unwrap().chars().count();
+        let verdict = |judge: &str, [a, b]: [&str; 2], p_win: f64| {
+            json!({"prompt_id": i.to_string(), "judge": judge, "a": a, "b": b, "p_win": p_win,
+                   "length_a": length(a), "length_b": length(b)})
+        };
+        let first = |[a, b]: [&str; 2]| {
+            let wins = 1.25 * length(a) as f64 > length(b) as f64;
+            verdict("hasty", [a, b], if wins { 0.75 } else { 0.25 })
+        };
+        let straight = ["output_1", "output_2"];
+        let p_gold = if row["label"] == 1 { 1.0 } else { 0.0 };
+        gold.push(verdict("gold", straight, p_gold));
+        verdicts.extend([first(straight), first(["output_2", "output_1"])]);
+    }
+    write(dir.path(), "gold.jsonl", &gold);
+    write(dir.path(), "hasty.jsonl", &verdicts);
+    let found = report(dir.path(), "verdicts = [\"gold.jsonl\", \"hasty.jsonl\"]");
+    let order = &found["orders"][0];
+    assert_eq!(
+        (&order["n"], &order["judge"]),
+        (&json!(419), &json!("hasty"))
+    );
+    close(&order["agreement"], 359.0 / 419.0);
+    close(&order["kappa"], 0.717_845_117_845_118);
+    close(&order["first"], 1.0);
+    // Over both orders; where they differ it is a tie, which gold never is.
+    let agreement = &found["agreements"][0];
+    assert_eq!(agreement["n"], 419);
+    close(&agreement["agreement"], 85.0 / 419.0);
+    close(&agreement["kappa"], -0.396_081_482_811_595_94);
+    // One order alone.
+    write(
+        dir.path(),
+        "hasty.jsonl",
+        &verdicts.iter().step_by(2).cloned().collect::<Vec<_>>(),
+    );
+    let found = report(dir.path(), "verdicts = [\"gold.jsonl\", \"hasty.jsonl\"]");
+    assert!(found["orders"].is_null());
+    close(&found["agreements"][0]["agreement"], 113.0 / 419.0);
+    close(&found["agreements"][0]["kappa"], -0.458_933_570_014_337_54);
 }
 
 // Google's rouge-score 0.1.2; recorded by tests/fixtures/evaluation/rouge.py.

@@ -105,6 +105,17 @@ pub struct Candidate<'a> {
     pub completion: &'a str,
 }
 
+impl<'a> Candidate<'a> {
+    /// A completion.
+    pub fn of(row: &'a Completion) -> Self {
+        Self {
+            prompt_id: &row.prompt_id,
+            prompt: &row.prompt,
+            completion: &row.completion,
+        }
+    }
+}
+
 /// Judges completions. One answer per request, in request order.
 pub trait Labeler {
     /// Name for records and tables.

@@ -6,7 +6,8 @@ use super::table::{self, Table};
 use crate::error::Result;
 use crate::eval::stats::Interval;
 use crate::eval::suite::{
-    ClassReport, Evaluated, JudgeAgreement, Measures, PairReport, Share, SuiteReport,
+    ClassReport, Evaluated, JudgeAgreement, Measures, OrderAgreement, PairReport, QuestionReport,
+    Share, SuiteReport,
 };
 use crate::record::{Completion, Demonstration};
 use crate::run::RunDir;
@@ -42,6 +43,8 @@ pub fn suite_table(report: &SuiteReport) -> String {
     let tables = [
         pairs(&report.pairs),
         agreements(&report.agreements),
+        orders(&report.orders),
+        questions(&report.questions),
         measures(report),
         rules(report),
         classes(&report.classes),
@@ -103,6 +106,56 @@ fn agreements(found: &[JudgeAgreement]) -> Table {
     Table {
         caption: "Agreement of judges".into(),
         note: "On a win, a tie or a loss; Cohen's kappa.".into(),
+        head: head.map(String::from).into(),
+        rows: found.iter().map(row).collect(),
+    }
+}
+
+fn orders(found: &[OrderAgreement]) -> Table {
+    let row = |one: &OrderAgreement| {
+        let kappa = one
+            .kappa
+            .map_or(ABSENT.into(), |kappa| format!("{kappa:.3}"));
+        vec![
+            one.contenders.join(" vs "),
+            one.judge.clone(),
+            percent(one.agreement),
+            kappa,
+            percent(one.first),
+            one.n.to_string(),
+        ]
+    };
+    let head = [
+        "comparison",
+        "judge",
+        "agree",
+        "kappa",
+        "first wins",
+        "prompts",
+    ];
+    Table {
+        caption: "Judges against themselves in the other order".into(),
+        note: "First wins: of the prompts on which one place won in both orders.".into(),
+        head: head.map(String::from).into(),
+        rows: found.iter().map(row).collect(),
+    }
+}
+
+fn questions(found: &[QuestionReport]) -> Table {
+    let row = |one: &QuestionReport| {
+        vec![
+            one.question.clone(),
+            one.contender.clone(),
+            one.labeler.clone(),
+            share(&one.share),
+            percent(one.p_yes.mean),
+            one.no_answer.to_string(),
+        ]
+    };
+    let head = ["question", "of", "by", "yes [95%]", "p(yes)", "silent"];
+    Table {
+        caption: "Questions".into(),
+        note: String::new(),
         head: head.map(String::from).into(),
         rows: found.iter().map(row).collect(),
     }
@@ -178,7 +231,7 @@ fn rules(report: &SuiteReport) -> Table {
         ]
     });
     Table {
-        caption: "Rules that one passes and the other does not".into(),
+        caption: "Rules and questions that only one of two passes".into(),
         note: "p: McNemar's exact test.".into(),
         head: ["rule", "comparison", "only the first / second", "p"]
             .map(String::from)

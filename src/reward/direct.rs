@@ -20,14 +20,7 @@ impl DirectReward {
 
 impl Reward for DirectReward {
     fn reward(&mut self, completions: &[Completion]) -> Result<Vec<f32>> {
-        let candidates: Vec<Candidate> = completions
-            .iter()
-            .map(|row| Candidate {
-                prompt_id: &row.prompt_id,
-                prompt: &row.prompt,
-                completion: &row.completion,
-            })
-            .collect();
+        let candidates: Vec<Candidate> = completions.iter().map(Candidate::of).collect();
         let scored = self.labeler.score(&candidates)?;
         or_mean(&scored)
     }

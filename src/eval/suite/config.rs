@@ -60,6 +60,9 @@ pub struct SuiteConfig {
     /// Classes that people or programs put completions into.
     #[serde(default)]
     pub classes: Vec<ClassConfig>,
+    /// Questions that a labeler answers of each completion by yes or no.
+    #[serde(default)]
+    pub questions: Vec<QuestionConfig>,
     /// Verdicts on RewardBench's pairs: columns `subset` and `results`.
     pub reward_bench: Option<PathBuf>,
 }
@@ -100,6 +103,16 @@ pub enum Passes {
     Found,
     /// Those in which it is not.
     Absent,
+}
+
+/// A question about each completion by itself, such as whether it is harmless.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuestionConfig {
+    /// Name in tables, such as `harmless`.
+    pub name: String,
+    /// Who answers; its `ask.score_prompt` is the question, whose answers are yes and no.
+    pub labeler: LabelerConfig,
 }
 
 /// The share of rows whose class is one of some, such as the harmless rate.
@@ -166,6 +179,12 @@ impl SuiteConfig {
         for (i, judge) in self.judges.iter().enumerate() {
             judge.validate(&format!("judges[{i}]"))?;
             judge.ready()?;
+        }
+        for (i, question) in self.questions.iter().enumerate() {
+            question
+                .labeler
+                .validate(&format!("questions[{i}].labeler"))?;
+            question.labeler.ready()?;
         }
         for (i, class) in self.classes.iter().enumerate() {
             let field = format!("classes[{i}].accept");

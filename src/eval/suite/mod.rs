@@ -10,6 +10,7 @@ mod contender;
 mod judge;
 mod measure;
 mod pairing;
+mod question;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,11 +18,12 @@ use std::path::Path;
 use burn::prelude::*;
 use serde::Serialize;
 
-pub use concord::JudgeAgreement;
-pub use config::{ClassConfig, ContenderConfig, Passes, RuleConfig, SuiteConfig};
+pub use concord::{JudgeAgreement, OrderAgreement};
+pub use config::{ClassConfig, ContenderConfig, Passes, QuestionConfig, RuleConfig, SuiteConfig};
 pub use judge::RewardJudge;
 pub use measure::{Mean, Measures, Share};
 pub use pairing::PairReport;
+pub use question::QuestionReport;
 
 use super::Contender;
 use super::best_of::kl_bound;
@@ -47,7 +49,13 @@ pub struct SuiteReport {
     /// Every two judges of the same pair.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub agreements: Vec<JudgeAgreement>,
-    /// Rules on which two contenders differ.
+    /// Every judge that was asked in both orders, against itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<OrderAgreement>,
+    /// What labelers say of each completion by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<QuestionReport>,
+    /// Rules and questions on which two contenders differ.
     pub rules: Vec<RuleReport>,
     /// The share of rows in the classes that were asked for.
     pub classes: Vec<ClassReport>,
@@ -56,10 +64,10 @@ pub struct SuiteReport {
     pub reward_bench: Option<RewardBench>,
 }
 
-/// Two contenders under one rule.
+/// Two contenders under one rule or question.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RuleReport {
-    /// The rule.
+    /// The rule or question.
     pub rule: String,
     /// The first contender.
     pub a: String,
@@ -106,6 +114,11 @@ pub fn evaluate(config: &SuiteConfig, answers: &Path) -> Result<Evaluated> {
         ..Evaluated::default()
     };
     measure_all(config, &mut found, &device)?;
+    let pairs = pairs(config);
+    let asked = (found.contenders.as_slice(), pairs.as_slice());
+    let (questions, differing) = question::ask(config, asked, answers, &device)?;
+    found.report.questions = questions;
+    found.report.rules.extend(differing);
     let mut silent = compare_all(config, &mut found, answers, &device)?;
     let mut rows = found.comparisons.clone();
     for path in &config.verdicts {
@@ -116,6 +129,7 @@ pub fn evaluate(config: &SuiteConfig, answers: &Path) -> Result<Evaluated> {
         rows.extend(verdicts);
     }
     found.report.agreements = concord::agreements(&rows);
+    found.report.orders = concord::order_agreements(&rows);
     found.report.pairs = pair_reports(config, rows, &silent);
     found.report.classes = class_reports(config)?;
     if let Some(path) = &config.reward_bench {

@@ -175,7 +175,7 @@ fn the_command_takes_seeds_and_names_what_is_wrong() {
     let (done, said, log) = rlaif(&args);
     assert!(done, "{log}");
     assert!(
-        said.contains("seeds 17, 18") && said.contains("| xs | "),
+        said.contains("--seeds 17,18 --config") && said.contains("| xs | "),
         "{said}"
     );
     for end in ["md", "json", "svg"] {

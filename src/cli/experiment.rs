@@ -54,7 +54,6 @@ impl Experiment {
             pairs: self.pairs,
         };
         let experiment = experiment::Experiment::load(&name)?;
-        let name = experiment::name_of(&name);
         let interrupt = interrupt_on_ctrl_c()?;
         let found = experiment::run(&name, &experiment, &setting, &dir, &interrupt)?;
         report::write_experiment(&dir, &found)?;

@@ -16,6 +16,8 @@ use crate::record::{Completion, Preference};
 
 const POLICY: &str = "policy/model";
 const REWARD: &str = "reward/model";
+/// Keys of the run file that decide what the truth is.
+const DATA: [&str; 3] = ["data.kind", "data.preferences", "data.rows"];
 
 /// The runs of one seed: that of the run file, and a branch of it for each arm.
 pub(super) struct Bench<'a> {
@@ -70,7 +72,7 @@ impl<'a> Bench<'a> {
     }
 
     fn labelers(&self, arm: &Arm, run: &Pipeline) -> Result<Vec<Cell>> {
-        let mut inputs = run.depends_on(&["data", "labeler"], &[])?;
+        let mut inputs = run.depends_on(&[&DATA[..], &["labeler"]].concat(), &[])?;
         inputs["pairs"] = json!(self.experiment.pairs);
         run.run.measured("labelers", &inputs, || {
             let (pairs, mut truth) = truth::held_out(run, self.experiment.pairs)?;
@@ -86,7 +88,7 @@ impl<'a> Bench<'a> {
 
     fn labels(&self, arm: &Arm, run: &Pipeline) -> Result<Vec<Cell>> {
         self.prepare(arm, run, Goal::Labels)?;
-        let keys = ["data", "eval.judges"];
+        let keys = [&DATA[..], &["eval.judges"]].concat();
         let inputs = run.depends_on(&keys, &["preferences.jsonl"])?;
         run.run.measured("labels", &inputs, || {
             let mut truth = truth::judge(run)?;
@@ -96,7 +98,7 @@ impl<'a> Bench<'a> {
 
     fn reward_models(&self, arm: &Arm, run: &Pipeline) -> Result<Vec<Cell>> {
         self.prepare(arm, run, Goal::RewardModel)?;
-        let mut inputs = run.depends_on(&["data", "policy"], &[REWARD])?;
+        let mut inputs = run.depends_on(&[&DATA[..], &["policy"]].concat(), &[REWARD])?;
         inputs["pairs"] = json!(self.experiment.pairs);
         run.run.measured("reward_models", &inputs, || {
             let (pairs, mut truth) = truth::held_out(run, self.experiment.pairs)?;
@@ -134,7 +136,8 @@ impl<'a> Bench<'a> {
     }
 
     fn stale(&self, name: &str, run: &Pipeline, policy: &Path) -> Result<Vec<Cell>> {
-        let keys = ["data", "policy", "labeler", "eval"];
+        let more = ["data.eval_prompts", "policy", "labeler", "eval"];
+        let keys = [&DATA[..], &more].concat();
         let mut inputs = run.depends_on(&keys, &[POLICY, "sft/model", REWARD])?;
         inputs["of"] = json!(name);
         run.run.measured(&format!("staleness-{name}"), &inputs, || {
@@ -199,19 +202,16 @@ impl<'a> Bench<'a> {
         for name in std::iter::once(SFT).chain(names) {
             let contender = self.contender(name)?;
             let (_, found) = eval::report(&[contender], &[], Vec::new(), oracle.as_ref())?;
-            let Some(found) = found.policies.get(name) else {
-                continue;
-            };
-            cells.push(Cell::number(name, "length", found.mean_length));
-            let shares = [
-                ("hallucination", found.hallucination_rate),
-                ("coverage", found.coverage),
-                ("fluency", found.fluency),
-            ];
-            let known = shares
-                .into_iter()
-                .filter_map(|(column, share)| Some((column, share?)));
-            cells.extend(known.map(|(column, share)| Cell::share(name, column, share, None)));
+            // Whatever is known of what a policy writes; but for the length these are shares.
+            let found = json!(found.policies.get(name));
+            for (column, value) in found.as_object().into_iter().flatten() {
+                let (column, value) = (column.replace('_', " "), value.as_f64());
+                let value = value.unwrap_or(f64::NAN);
+                cells.push(match column.as_str() {
+                    "mean length" => Cell::number(name, &column, value),
+                    _ => Cell::share(name, &column, value, None),
+                });
+            }
         }
         Ok(cells)
     }

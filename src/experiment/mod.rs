@@ -64,8 +64,8 @@ pub const BUILT_IN: [(&str, &str); 10] = [
     ),
 ];
 
-/// The name of an experiment, which its files begin with: that of a file without its ending.
-pub fn name_of(name: &str) -> String {
+/// What the files of an experiment are called: a file's name without its ending.
+fn name_of(name: &str) -> String {
     let stem = Path::new(name).file_stem().unwrap_or_default();
     stem.to_string_lossy().into_owned()
 }
@@ -83,7 +83,7 @@ pub struct Setting {
     pub pairs: Option<usize>,
 }
 
-/// Does an experiment in the folder `root`.
+/// Does the experiment `name`, which is its own or its file's, in the folder `root`.
 ///
 /// # Errors
 /// The run file does not take an override, or a stage or a measure fails.
@@ -116,11 +116,24 @@ pub fn run(
     }
     let table = |(measure, cells): (&Measure, Vec<Vec<Cell>>)| Table::of(measure.kind, &cells);
     Ok(Outcome {
-        name: name.into(),
+        name: name_of(name),
+        command: command(name, setting),
         seeds: setting.seeds.clone(),
         tables: experiment.measures.iter().zip(found).map(table).collect(),
         experiment,
     })
+}
+
+/// The command that does this, but for its folder.
+fn command(name: &str, setting: &Setting) -> String {
+    let mut words = vec![format!("rlaif experiment {name} --run DIR")];
+    let seeds: Vec<String> = setting.seeds.iter().map(u64::to_string).collect();
+    words.push(format!("--seeds {}", seeds.join(",")));
+    let config = setting.config.as_ref();
+    words.extend(config.map(|config| format!("--config {}", config.display())));
+    words.extend(setting.pairs.map(|pairs| format!("--pairs {pairs}")));
+    words.extend(setting.set.iter().map(|set| format!("--set \"{set}\"")));
+    words.join(" ")
 }
 
 /// The run file of a seed, and that of each arm.

@@ -56,6 +56,8 @@ impl Cell {
 pub struct Outcome {
     /// The experiment's name.
     pub name: String,
+    /// What does it again.
+    pub command: String,
     /// What was done.
     pub experiment: Experiment,
     /// The seeds.

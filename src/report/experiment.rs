@@ -30,17 +30,11 @@ pub fn experiment_page(found: &Outcome) -> String {
     if !experiment.about.is_empty() {
         page += &format!("{}\n\n", experiment.about.trim());
     }
-    let seeds: Vec<String> = found.seeds.iter().map(u64::to_string).collect();
     let _ = writeln!(
         page,
-        "`{}`{}, {}. {}",
-        experiment.config.display(),
-        with(&experiment.set),
-        match seeds.len() {
-            1 => format!("seed {}", seeds[0]),
-            _ => format!("seeds {}", seeds.join(", ")),
-        },
-        match seeds.len() {
+        "`{}`. {}",
+        found.command,
+        match found.seeds.len() {
             1 => "95% intervals over what was counted.",
             _ => "Means over seeds [Student's 95% interval over seeds] (each seed).",
         }
@@ -67,14 +61,6 @@ pub fn experiment_page(found: &Outcome) -> String {
         }
     }
     page
-}
-
-fn with(set: &[String]) -> String {
-    let set: Vec<String> = set.iter().map(|one| format!("`{one}`")).collect();
-    match set.is_empty() {
-        true => String::new(),
-        false => format!(" with {}", set.join(", ")),
-    }
 }
 
 fn caption(measure: MeasureKind) -> &'static str {
@@ -211,6 +197,7 @@ levels = [{ name = "1", x = 1 }, { name = "2", x = 2 }]
         };
         Outcome {
             name: "sizes".into(),
+            command: "rlaif experiment sizes".into(),
             seeds: vec![1, 2],
             tables: vec![Table::of(MeasureKind::Labelers, &[seed(0.0), seed(0.1)])],
             experiment,
@@ -223,7 +210,7 @@ levels = [{ name = "1", x = 1 }, { name = "2", x = 2 }]
         let page = experiment_page(&outcome("over = \"n\""));
         for part in [
             "# Sizes\n",
-            "`c.toml` with `rl.steps=2`, seeds 1, 2. ",
+            "`rlaif experiment sizes`. Means over seeds",
             "\n| labeler, held-out pairs | both orders | length | paper |\n|---|---|---|---|\n",
             "| a-1 | 55.0% [-8.5, 118.5] (50.0 / 60.0) | 0.000 [0.000, 0.000] (0.000 / 0.000) | \
              62.7% |\n",

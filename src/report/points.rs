@@ -63,7 +63,13 @@ pub(super) fn lines(series: &[Series], [x_axis, y_axis]: [&str; 2]) -> Result<St
     let x = widened(bounds(points().map(|point| point.0)));
     let reach = points().map(|point| (point.1, point.2));
     let y = widened(bounds(reach.flat_map(ends)));
-    let legend = ROW * series.len() as i32;
+    let named = || {
+        series
+            .iter()
+            .enumerate()
+            .filter(|(_, one)| !one.name.is_empty())
+    };
+    let legend = ROW * named().count() as i32;
     let (left, right) = (4 * MARGIN, WIDTH as i32 - 2 * MARGIN);
     let (top, bottom) = (ROW + legend, ROW + legend + 380);
     let at = |(place, value): (f64, f64)| {
@@ -86,7 +92,9 @@ pub(super) fn lines(series: &[Series], [x_axis, y_axis]: [&str; 2]) -> Result<St
                 }
                 area.draw(&Circle::new(*place, RADIUS, rgb(i).filled()))?;
             }
-            let y = ROW * i as i32 + ROW / 2;
+        }
+        for (row, (i, one)) in named().enumerate() {
+            let y = ROW * row as i32 + ROW / 2;
             let mark = vec![(left, y), (left + 40, y)];
             area.draw(&PathElement::new(mark, rgb(i).stroke_width(6)))?;
             write(area, &one.name, (left + 52, y), (HPos::Left, VPos::Center))?;

@@ -101,6 +101,8 @@ impl Page {
         let Some((item, _)) = self.source.types.get(name).cloned() else {
             return;
         };
+        let ambiguous = self.source.ambiguous.contains(name);
+        assert!(!ambiguous, "several types are called {name}");
         if !above.insert(name.into()) {
             return;
         }

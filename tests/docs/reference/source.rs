@@ -1,6 +1,6 @@
 //! The types that files of the user become, as the source has them: fields, documentation, defaults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -12,6 +12,8 @@ pub(super) type File = Vec<Item>;
 /// All types that are deserialised, by their names, each with the file that it is in.
 pub(super) struct Source {
     pub(super) types: BTreeMap<String, (Item, usize)>,
+    /// Names that several types have.
+    pub(super) ambiguous: BTreeSet<String>,
     files: Vec<File>,
 }
 
@@ -19,6 +21,7 @@ impl Source {
     pub(super) fn read() -> Self {
         let mut source = Self {
             types: BTreeMap::new(),
+            ambiguous: BTreeSet::new(),
             files: Vec::new(),
         };
         source.add(Path::new("src"));
@@ -49,7 +52,8 @@ impl Source {
                         .iter()
                         .any(|word| word == "Deserialize")
                     {
-                        self.types.insert(name.to_string(), (item.clone(), file));
+                        let before = self.types.insert(name.to_string(), (item.clone(), file));
+                        self.ambiguous.extend(before.map(|_| name.to_string()));
                     }
                 }
                 self.files.push(items);

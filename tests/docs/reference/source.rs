@@ -142,6 +142,7 @@ impl Source {
             "bool" => "false",
             "usize" | "u64" => "0",
             "f32" | "f64" => "0.0",
+            "String" => "\"\"",
             "Vec" => "[]",
             "Map" | "BTreeMap" => "{}",
             "Option" => "absent",

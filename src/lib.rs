@@ -35,6 +35,7 @@ pub mod batch;
 pub mod chat;
 pub mod cli;
 pub mod config;
+mod contained;
 #[cfg(feature = "tui")]
 pub mod dashboard;
 mod data;

@@ -159,7 +159,7 @@ pub struct Unlabeled {
     pub b: String,
     /// Who was asked.
     pub labeler: String,
-    /// What went wrong: `too_long`, `unreadable`, `failed`.
+    /// What went wrong: `too_long`, `unreadable`, `not_finite`, `failed`.
     pub kind: String,
     /// The same in words.
     pub reason: String,

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 pub use special::SpecialTokens;
 pub use template::{ChatTemplate, Ending};
 
+use crate::contained::contained;
 use crate::error::{Error, Result};
 use crate::hub::{self, Wanted};
 use crate::model::{base_of, is_adapter};
@@ -87,8 +88,8 @@ impl Tokenizer {
     }
 
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, special);
-        let encoding = encoding.map_err(|e| Error::file(&self.source, e.to_string()))?;
+        let encoding = own(|| self.inner.encode_fast(text, special));
+        let encoding = encoding.map_err(|e| Error::file(&self.source, e))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -107,9 +108,8 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer fails on the ids.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner
-            .decode(ids, true)
-            .map_err(|e| Error::file(&self.source, e.to_string()))
+        let text = own(|| self.inner.decode(ids, true));
+        text.map_err(|e| Error::file(&self.source, e))
     }
 
     /// Tokens that end a text.
@@ -156,10 +156,15 @@ impl Tokenizer {
 }
 
 /// A tokenizer from the text of its file, which has to be JSON of no great depth: the reader of
-/// `tokenizers` panics where it meets anything else within a decoder.
+/// `tokenizers` knows no limit.
 fn parse(text: &str) -> Result<tokenizers::Tokenizer, String> {
     let _: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
-    text.parse().map_err(|e: tokenizers::Error| e.to_string())
+    own(|| text.parse())
+}
+
+/// What `tokenizers` makes of something; it panics at much that is wrong in its file.
+fn own<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    contained(work)?.map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
@@ -186,5 +191,28 @@ mod tests {
         // Deeper than serde_json goes.
         let deep = format!("{{\"decoder\":{}", "[".repeat(100_000));
         check(&deep, "recursion limit exceeded");
+    }
+
+    /// `tokenizers` looks the token up without asking whether it is there.
+    #[test]
+    fn a_template_of_unknown_tokens_is_an_error() {
+        let from = Path::new("models/labeler-xs");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(from.join("config.json"), folder.path().join("config.json")).unwrap();
+        let text = std::fs::read_to_string(from.join("tokenizer.json")).unwrap();
+        let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        json["post_processor"] = serde_json::json!({
+            "type": "TemplateProcessing", "pair": [], "special_tokens": {},
+            "single": [{ "SpecialToken": { "id": "B", "type_id": 0 } }],
+        });
+        let path = folder.path().join("tokenizer.json");
+        std::fs::write(&path, json.to_string()).unwrap();
+        let tokenizer = Tokenizer::load(folder.path()).unwrap();
+        let said = tokenizer.encode_prompt("my dog").unwrap_err().to_string();
+        assert!(
+            said.ends_with("tokenizer.json: no entry found for key"),
+            "{said}"
+        );
+        assert!(tokenizer.encode_continuation("my dog").is_ok());
     }
 }

@@ -137,4 +137,18 @@ mod tests {
         ];
         assert_eq!(found, expected);
     }
+
+    /// A gigabyte without a line end, then a row: no more than a row's limit is held.
+    #[test]
+    fn a_gigabyte_of_one_line_is_passed_over() {
+        let line = std::io::repeat(b'a').take(1 << 30);
+        let input = line.chain(&b"\n{\"prompt\":\"q\"}\n"[..]);
+        let mut rows = Jsonl::new("a.jsonl".into(), std::io::BufReader::new(input));
+        let error = rows.next().unwrap().unwrap_err().to_string();
+        assert_eq!(error, "a.jsonl:1: longer than 64 MiB");
+        assert_eq!(rows.next().unwrap().unwrap().line, 2);
+        assert!(rows.next().is_none());
+        let held = rows.line.capacity();
+        assert!(held <= 2 * MAX_ROW_BYTES, "{held}");
+    }
 }

@@ -1,4 +1,7 @@
 //! Rows of a Parquet file, row group by row group.
+//!
+//! What the `parquet` crate does not check it asserts, the levels of nested columns among others:
+//! a panic of its is an error here.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,6 +12,7 @@ use parquet::record::reader::{ReaderIter, TreeBuilder};
 use serde_json::Value;
 
 use super::{Row, parquet_bounds, row_error};
+use crate::contained::contained;
 use crate::error::{Error, Result};
 
 /// Rows that are decoded at once.
@@ -30,7 +34,7 @@ impl ParquetRows {
         let file = File::open(path).map_err(Error::io("read", path))?;
         parquet_bounds::check_metadata(&file).map_err(|e| refused(path, &e))?;
         let handle = file.try_clone().map_err(Error::io("read", path))?;
-        let file = SerializedFileReader::new(file).map_err(|e| refused(path, &e))?;
+        let file = own(|| SerializedFileReader::new(file)).map_err(|e| refused(path, &e))?;
         Ok(Self {
             handle,
             path: path.to_path_buf(),
@@ -58,10 +62,14 @@ impl Iterator for ParquetRows {
 
     fn next(&mut self) -> Option<Result<Row>> {
         loop {
-            if let Some(row) = self.group.as_mut().and_then(Iterator::next) {
+            let group = self.group.as_mut();
+            let next = |rows: &mut ReaderIter| {
+                let row = own(|| Ok(rows.next().transpose()?.map(|row| row.to_json_value())));
+                row.transpose()
+            };
+            if let Some(row) = group.and_then(next) {
                 self.n_rows += 1;
-                let row = row.map(|row| without_nulls(row.to_json_value()));
-                return Some(match row {
+                return Some(match row.map(without_nulls) {
                     Ok(Value::Object(fields)) => Ok(Row {
                         line: self.n_rows,
                         fields,
@@ -74,11 +82,16 @@ impl Iterator for ParquetRows {
             if self.next_group == self.n_groups {
                 return None;
             }
-            if let Err(source) = self.open_group() {
+            if let Err(source) = own(|| self.open_group()) {
                 return Some(Err(refused(&self.path, &source)));
             }
         }
     }
+}
+
+/// What the crate makes of something.
+fn own<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    contained(work).unwrap_or_else(|panic| Err(ParquetError::General(panic)))
 }
 
 /// All rows have the same columns in Parquet, and all messages the same fields; what one lacks is

@@ -305,6 +305,16 @@ mod tests {
         refused(rows(&page, &flat, 7), "negative");
         refused(rows(ENDLESS, &flat, 8), "a list of booleans");
         refused(rows(&page, &schema(&[4, 0]), 8), "more columns");
+        // Of an optional column in another a run of one level, 3 where 2 is the highest: the crate
+        // asserts.
+        let (mut optional, mut levels) = (schema(&[2, 2, 0]), page.to_vec());
+        (optional[11], optional[21]) = (0x02, 0x02);
+        (levels[3], levels[5]) = (0x0c, 0x0c);
+        levels.splice(17.., [0x02, 0x00, 0x00, 0x00, 0x02, 0x03]);
+        refused(
+            rows(&levels, &optional, 8),
+            "max definition level: 2, current level: 3",
+        );
         // 99 columns, each in the one before it, then a leaf.
         let mut deep = [2; 100];
         deep[99] = 0;

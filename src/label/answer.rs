@@ -145,7 +145,8 @@ impl Default for Sharing {
 }
 
 /// Log-probabilities in nats of each answer after each question, normalised over the answers: for
-/// every question of every prompt, in order, one row with a number per answer.
+/// every question of every prompt, in order, one row with a number per answer; NaN where the model
+/// gives no number.
 ///
 /// `questions` are trees whose completions are the questions. A tree's prompt is read once for all
 /// its questions; what all prompts begin with, once for all of them.
@@ -236,8 +237,11 @@ fn places(start: usize, asked: &Tree, questions: &Tree, candidates: &Candidates)
     places
 }
 
-/// `block` holds the log-probability of each of `tokens` after each prefix.
+/// `block` holds the log-probability of each of `tokens` after each prefix; NaN where one of them is.
 fn normalised(block: &[f32], tokens: &[u32], candidates: &Candidates) -> Vec<f32> {
+    if block.iter().any(|log_prob| log_prob.is_nan()) {
+        return vec![f32::NAN; candidates.len()];
+    }
     let p = |prefix: usize, token: u32| {
         let column = tokens.binary_search(&token).unwrap_or(0);
         f64::from(block[prefix * tokens.len() + column]).exp()

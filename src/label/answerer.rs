@@ -116,6 +116,9 @@ pub enum NoAnswer {
         /// The text.
         text: String,
     },
+    /// The model's numbers are none: its weights are damaged.
+    #[error("the model gives the answers probabilities that are no numbers")]
+    NotFinite,
     /// The answerer refused this question, or failed on it for good.
     #[error("{message}")]
     Failed {
@@ -130,6 +133,7 @@ impl NoAnswer {
         match self {
             Self::TooLong { .. } => "too_long",
             Self::Unreadable { .. } => "unreadable",
+            Self::NotFinite => "not_finite",
             Self::Failed { .. } => "failed",
         }
     }

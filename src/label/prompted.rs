@@ -157,14 +157,15 @@ fn opinion(choices: Vec<Answered<Choice>>, replies: Vec<Answered<Reply>>) -> Opi
             Err(why) => missing = missing.or(Some(why)),
         }
     }
-    let mean = || totals.iter().map(|total: &f32| total / n).collect();
+    let mean: Vec<f32> = totals.iter().map(|total: &f32| total / n).collect();
     let nobody = || NoAnswer::Failed {
         message: "there is no answer".into(),
     };
     Opinion {
         probabilities: match n {
             0.0 => Err(missing.unwrap_or_else(nobody)),
-            _ => Ok(mean()),
+            _ if mean.iter().any(|p| p.is_nan()) => Err(NoAnswer::NotFinite),
+            _ => Ok(mean),
         },
         method,
         rationales,

@@ -72,8 +72,39 @@ def rows():
             seed("pairs", f"{name}_{choice}", bytes([choice * 3]) + lines(*found))
 
 
+def parquet():
+    """A row of one number, a page of 4 bytes, written by hand; what pyarrow writes, where it is."""
+    page = bytes.fromhex("150015081508 2c15021500150615060000 07000000")
+    schema = bytes.fromhex("2c 3500180167150200 1502250018016100")
+    column = bytes.fromhex("1502191500191801611500160216 2a162a260800")
+    group = b"\x19\x1c\x26\x00\x1c" + column + bytes.fromhex("00162a160200")
+    footer = bytes.fromhex("150219") + schema + bytes.fromhex("1602191c") + group + b"\0"
+    inside(page, footer, "number")
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        return
+    table = pyarrow.table({"prompt": ["q", None, "q"], "messages": [HELLO, [], HELLO[:1]],
+                           "label": [True, False, None], "margin": [0.5, 1.0, -1.0]})
+    for version in ["1.0", "2.0"]:
+        for codec in ["none", "snappy", "gzip"]:
+            sink = pyarrow.BufferOutputStream()
+            pyarrow.parquet.write_table(table, sink, compression=codec, store_schema=False,
+                                        data_page_version=version)
+            file = sink.getvalue().to_pybytes()
+            seed("parquet", f"file_{version}_{codec}", b"\0" + file)
+            n = struct.unpack("<I", file[-8:-4])[0]
+            inside(file[4:-8 - n], file[-8 - n:-8], f"inside_{version}_{codec}")
+
+
+def inside(pages, footer, name):
+    seed("parquet", name, b"\1" + struct.pack("<H", len(footer)) + pages + footer)
+
+
 def main():
     rows()
+    parquet()
     for path in (FIXTURES / "chat_templates").glob("*.jinja"):
         row = json.dumps({"prompt": HELLO, "tools": [{"type": "function"}]})
         seed("chat_template", path.stem, f"{row}\n{path.read_text()}")
@@ -90,8 +121,12 @@ def main():
     seed("shard_index", "index", json.dumps(index))
     seed("shard_index", "outside", json.dumps({"weight_map": {"a": "../a", "b": "a"}}))
     adapter = FIXTURES / "adapters" / "llama"
-    seed("adapter", "config", b"\0" + (adapter / "adapter_config.json").read_bytes())
-    seed("adapter", "weights", b"\1" + (adapter / "adapter_model.safetensors").read_bytes())
+    config = (adapter / "adapter_config.json").read_text()
+    seed("adapter", "config", "\0" + config.replace("../../families/llama", "base"))
+    file = (adapter / "adapter_model.safetensors").read_bytes()
+    seed("adapter", "weights", b"\1" + file)
+    n = struct.unpack("<Q", file[:8])[0]
+    seed("adapter", "header", b"\2" + struct.pack("<H", len(file) - 8 - n) + file[8:8 + n])
     for path in (ROOT / "configs").glob("*.toml"):
         seed("run_file", path.stem, "seed=3\n" + path.read_text())
     for path in (ROOT / "src" / "label" / "prompts").glob("*.toml"):

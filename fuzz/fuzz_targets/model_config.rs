@@ -4,8 +4,9 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use rlaif::inspect::{Load, Precision, memory};
+use rlaif::inspect::{Load, memory};
 use rlaif::model::ModelConfig;
+use rlaif::precision::Precision;
 use rlaif_fuzz::Folder;
 
 static FOLDER: LazyLock<Folder> = LazyLock::new(Folder::new);

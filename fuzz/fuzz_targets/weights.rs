@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use rlaif::model;
-use rlaif_fuzz::{Folder, device};
+use rlaif_fuzz::{Folder, device, safetensors};
 
 const CONFIG: &[u8] = br#"{"model_type":"llama","hidden_size":4,"intermediate_size":4,
     "num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,"vocab_size":4,
@@ -24,11 +24,7 @@ fn file(data: &[u8]) -> Option<Vec<u8>> {
     if form & 1 == 0 {
         return Some(rest.to_vec());
     }
-    let (n, header) = rest.split_first_chunk::<2>()?;
-    let mut file = (header.len() as u64).to_le_bytes().to_vec();
-    file.extend_from_slice(header);
-    file.resize(file.len() + usize::from(u16::from_le_bytes(*n)), 0);
-    Some(file)
+    safetensors(rest)
 }
 
 fuzz_target!(|data: &[u8]| {

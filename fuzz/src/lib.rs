@@ -42,3 +42,13 @@ impl Default for Folder {
 pub fn device() -> burn::prelude::Device {
     Backend::Flex.device().expect("the CPU")
 }
+
+/// A safetensors file of a header and as many bytes of data as its first two bytes say; `None` of
+/// fewer.
+pub fn safetensors(data: &[u8]) -> Option<Vec<u8>> {
+    let (n, header) = data.split_first_chunk::<2>()?;
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend_from_slice(header);
+    file.resize(file.len() + usize::from(u16::from_le_bytes(*n)), 0);
+    Some(file)
+}

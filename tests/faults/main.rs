@@ -7,6 +7,7 @@ mod data;
 #[cfg(target_os = "linux")]
 mod disk;
 mod models;
+mod numbers;
 mod round_trips;
 
 use std::path::Path;

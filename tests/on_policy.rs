@@ -9,7 +9,7 @@
 //! | GAE, returns, RLOO's and GRPO's advantages, REINFORCE++'s baseline, KL in the reward | verl 0.9.1 |
 //! | PPO's clip, dual clip, asymmetric clip, value clip, k1, k2, k3, aggregation | verl 0.9.1 |
 //! | GSPO and CISPO | verl 0.9.1 and TRL 1.16 |
-//! | the losses of GRPO's variants, of RLOO | TRL 1.16 |
+//! | the losses of GRPO's variants, of RLOO, of online DPO; advantages scaled by the batch | TRL 1.16 |
 //! | whitening, with and without its mean | TRL 1.12 |
 //!
 //! Entropy and log-probabilities (verl) are in `src/log_prob/softmax.rs`.
@@ -23,9 +23,9 @@ use rlaif::rl::advantage::{
     ScaleRewards, gae, group_relative, leave_one_out, rescale, returns_to_go, whiten,
 };
 use rlaif::rl::loss::{
-    Clip, KlEstimator, LossType, Normalizer, cispo, clipped_surrogate, clipped_value_loss,
-    high_clipped, kl, low_clipped, masked_mean, mean_log_ratio, token_log_ratio, total_log_ratio,
-    weighted_sum,
+    Clip, DpoLoss, KlEstimator, LossType, Normalizer, PairRatios, cispo, clipped_surrogate,
+    clipped_value_loss, high_clipped, kl, low_clipped, masked_mean, mean_log_ratio,
+    token_log_ratio, total_log_ratio, weighted_sum,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -38,6 +38,7 @@ struct Case(Value);
 fn recorded(kind: &str) -> Vec<Case> {
     let file = match kind {
         "whiten" => include_str!("fixtures/on_policy_ppo.json"),
+        "online_dpo" | "batch_relative" => include_str!("fixtures/on_policy_online.json"),
         _ => include_str!("fixtures/on_policy.json"),
     };
     let mut file: Value = serde_json::from_str(file).unwrap();
@@ -175,6 +176,11 @@ fn advantages_of_completions() {
             false => ScaleRewards::None,
         };
         let found = group_relative(&case.get::<Vec<f32>>("rewards"), case.get("group"), scale);
+        case.check("advantages", &found, &case.get::<Vec<f32>>("advantages"));
+    }
+    for case in recorded("batch_relative") {
+        let rewards: Vec<f32> = case.get("rewards");
+        let found = group_relative(&rewards, case.get("group"), ScaleRewards::Batch);
         case.check("advantages", &found, &case.get::<Vec<f32>>("advantages"));
     }
     for case in recorded("leave_one_out") {
@@ -352,5 +358,44 @@ fn rloo() {
             let log_ratio = total_log_ratio(x, old.clone(), mask.clone());
             clipped_surrogate(log_ratio, case.column("advantages"), &clip).mean()
         });
+    }
+}
+
+/// Of two completions of a prompt the one with the higher score is chosen. TRL's online trainer does
+/// not divide IPO's log-ratios by the lengths, as its DPO trainer and this crate do: lengths of 1.
+#[test]
+fn online_dpo() {
+    for case in recorded("online_dpo") {
+        let (scores, mask): (Vec<f32>, _) = (case.get("scores"), case.tensor("mask"));
+        let n = scores.len() / 2;
+        let better = |i: usize| if scores[i] >= scores[i + n] { i } else { i + n };
+        let chosen: Vec<i32> = (0..n).map(|i| better(i) as i32).collect();
+        let rejected: Vec<i32> = (0..n).map(|i| (2 * i + n - better(i)) as i32).collect();
+        let loss = DpoLoss {
+            loss_type: case.get("loss_type"),
+            beta: case.get("beta"),
+            label_smoothing: 0.0,
+        };
+        let ratios = |x: Tensor<2>| {
+            let each = (x - case.tensor("ref_log_probs")) * mask.clone();
+            let sums: Tensor<1> = each.sum_dim(1).squeeze_dim(1);
+            let of = |rows: &[i32]| {
+                let rows = Tensor::<1, Int>::from_ints(rows, &sums.device());
+                sums.clone().select(0, rows)
+            };
+            let lengths = Tensor::ones([n], &sums.device());
+            PairRatios {
+                chosen: of(&chosen),
+                rejected: of(&rejected),
+                chosen_lengths: lengths.clone(),
+                rejected_lengths: lengths,
+            }
+        };
+        case.check_loss("log_probs", |x| loss.hard(&ratios(x)).mean());
+        let at = ratios(case.tensor("log_probs"));
+        let margins = numbers((at.chosen - at.rejected) * loss.beta);
+        let mean = margins.iter().sum::<f32>() / n as f32;
+        let expected = case.0["told"]["rewards/margins"].as_f64().unwrap();
+        case.check("margins", &[mean], &[expected as f32]);
     }
 }

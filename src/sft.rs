@@ -7,14 +7,13 @@ mod text;
 use std::time::Instant;
 
 use burn::prelude::*;
-use rand::seq::SliceRandom;
 
 pub use self::config::SftConfig;
 pub use self::text::PackingStrategy;
 use crate::batch::{Batch, Document};
 use crate::config::PolicyConfig;
 use crate::epochs::Epochs;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::log_prob::{Scores, gradients, scores};
 use crate::micro_batch::MicroBatches;
 use crate::model::{Activations, CausalLm, device_of};
@@ -23,9 +22,9 @@ use crate::progress::Progress;
 use crate::record::Demonstration;
 use crate::rl::loss::weighted_sum;
 use crate::run::Journal;
-use crate::seed::rng_for;
 use crate::tokenizer::Tokenizer;
 use crate::training::Training;
+use crate::validation::held_out;
 
 /// Padded tokens in one forward pass without gradients.
 const MAX_TOKENS: usize = 16_384;
@@ -55,7 +54,7 @@ pub fn train<M: CausalLm>(
     seed: u64,
 ) -> Result<(M, f64)> {
     let rows = text::rows(demonstrations, config, (policy, tokenizer), model.max_len())?;
-    let (rows, held) = held_out(rows, config, seed)?;
+    let (rows, held) = held_out(rows, config.holdout, ("sft", seed))?;
     let mut epochs = Epochs::new(rows.len(), config.batch_size, "sft", seed);
     let total = epochs.steps() * config.num_train_epochs;
     let learner = config.optim.init(model, total);
@@ -102,24 +101,6 @@ pub fn train<M: CausalLm>(
 fn named<const N: usize>(names: [&'static str; N], values: &[f32]) -> Vec<(&'static str, f64)> {
     let values = values.iter().map(|&value| value.into());
     names.into_iter().zip(values).collect()
-}
-
-/// The rows to train on, and those to measure on.
-fn held_out(mut rows: Vec<Row>, config: &SftConfig, seed: u64) -> Result<(Vec<Row>, Vec<Row>)> {
-    if config.holdout == 0.0 {
-        return Ok((rows, Vec::new()));
-    }
-    rows.shuffle(&mut rng_for(seed, "sft-holdout", 0));
-    let n_held = ((rows.len() as f64 * config.holdout).round() as usize).max(1);
-    if n_held >= rows.len() {
-        let expected = format!(
-            "a share that leaves some of {} rows to train on",
-            rows.len()
-        );
-        return Err(Error::field("sft.holdout", config.holdout, expected));
-    }
-    let held = rows.split_off(rows.len() - n_held);
-    Ok((rows, held))
 }
 
 fn n_tokens_of(row: &Row) -> usize {

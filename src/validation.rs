@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use burn::module::{Module, ParamId};
+use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::config::at_least;
 use crate::error::{Error, Result};
 use crate::optim::{load_copy, save_copy};
+use crate::seed::rng_for;
 
 /// What the held-out rows are used for while a stage trains; names as in TRL.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,30 @@ impl ValidationConfig {
         }
         Ok(())
     }
+}
+
+/// The rows to train on, and the share `holdout` of them to measure on, at least one where it is not
+/// 0; which ones the seed decides. `stage` is the path of the table that says so.
+///
+/// # Errors
+/// None would be left to train on.
+pub(crate) fn held_out<T>(
+    mut rows: Vec<T>,
+    holdout: f64,
+    (stage, seed): (&str, u64),
+) -> Result<(Vec<T>, Vec<T>)> {
+    if holdout == 0.0 {
+        return Ok((rows, Vec::new()));
+    }
+    rows.shuffle(&mut rng_for(seed, &format!("{stage}-holdout"), 0));
+    let n_held = ((rows.len() as f64 * holdout).round() as usize).max(1);
+    if n_held >= rows.len() {
+        let n = rows.len();
+        let expected = format!("a share that leaves some of {n} rows to train on");
+        return Err(Error::field(format!("{stage}.holdout"), holdout, expected));
+    }
+    let held = rows.split_off(rows.len() - n_held);
+    Ok((rows, held))
 }
 
 /// The measurements of a training so far.

@@ -8,11 +8,12 @@ use burn::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rlaif::config::{PolicyConfig, RewardConfig, SftConfig};
+use rlaif::dpo::DpoConfig;
 use rlaif::model::{LlamaConfig, Transformer, randomize};
 use rlaif::record::{Demonstration, Preference, read_jsonl};
 use rlaif::run::{Metric, RunDir};
 use rlaif::tokenizer::Tokenizer;
-use rlaif::{reward, sft};
+use rlaif::{dpo, reward, sft};
 
 const FOLDER: &str = "models/labeler-xs";
 
@@ -154,4 +155,55 @@ fn fine_tuning_stops_early() {
         .collect();
     assert!(measured.iter().all(|step| step % 2 == 0), "{measured:?}");
     assert!(rows[1].values.contains_key("eval_mean_token_accuracy"));
+}
+
+/// Held-out pairs are measured under TRL's names, by every kind of loss, and end the training.
+#[test]
+fn preference_optimisation_stops_early() {
+    let frozen = "kind = \"frozen\"";
+    let synced = "kind = \"synced\", ref_model_mixup_alpha = 0.6, ref_model_sync_steps = 2";
+    for (loss, reference) in [
+        ("dpo", frozen),
+        ("dpo", synced),
+        ("kto", frozen),
+        ("orpo", frozen),
+        ("simpo", frozen),
+    ] {
+        let rows = prefer(&format!(
+            "batch_size = 2\nnum_train_epochs = 30\nholdout = 0.25\nloss = {{ kind = \"{loss}\" }}\n\
+             reference = {{ {reference} }}\n\
+             optim = {{ learning_rate = 0.1, lr_scheduler_type = \"constant\" }}\n\
+             validation = {{ eval_steps = 2, early_stopping_patience = 2, load_best_model_at_end = true }}"
+        ));
+        let measured: Vec<_> = (rows.iter())
+            .filter_map(|row| row.values.get("eval_loss").copied().flatten())
+            .collect();
+        // Two measurements in a row were no better than the best, which came before them.
+        let best = measured.iter().copied().fold(f64::INFINITY, f64::min);
+        let at = measured.iter().position(|loss| *loss == best).unwrap();
+        assert_eq!(at + 3, measured.len(), "{loss}, {reference}: {measured:?}");
+        assert_eq!(rows.len(), 2 * measured.len(), "{loss}, {reference}");
+        assert!(rows[1].values.contains_key("eval_rewards/accuracies"));
+        assert!(!rows[0].values.contains_key("eval_loss"));
+    }
+}
+
+/// Optimises a policy on preferences with the settings of `text`; the rows of the log.
+fn prefer(text: &str) -> Vec<Metric> {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::create(folder.path()).unwrap();
+    let tokenizer = tokenizer();
+    let config: DpoConfig = read(text);
+    config.validate().unwrap();
+    let pair = |(i, answers): (usize, &[&str])| {
+        serde_json::json!({
+            "prompt": format!("what {}?", i % 3), "chosen": answers[0], "rejected": answers[1],
+        })
+    };
+    let rows: serde_json::Value = ANSWERS.windows(2).enumerate().map(pair).collect();
+    let rows: Vec<Preference> = serde_json::from_value(rows).unwrap();
+    let start = (model(&tokenizer), &tokenizer);
+    let mut journal = run.journal("dpo", "policy").unwrap();
+    dpo::train(&config, &policy(), start, &rows, &mut journal, 1).unwrap();
+    read_jsonl(run.path("metrics.jsonl")).unwrap()
 }

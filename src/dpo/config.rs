@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::config::at_least;
 use crate::error::{Error, Result};
 use crate::micro_batch::MicroBatches;
+use crate::model::Activations;
 use crate::optim::OptimConfig;
 use crate::rl::ReferenceConfig;
 use crate::rl::loss::{DpoLoss, DpoLossType};
+use crate::validation::ValidationConfig;
 
 /// Preference optimisation. Names as in TRL's `DPOConfig`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +38,12 @@ pub struct DpoConfig {
     /// reference that stays are computed once, those of one that moves at every step.
     #[serde(default)]
     pub reference: ReferenceConfig,
+    /// Share of the pairs that is held out to measure the policy.
+    #[serde(default)]
+    pub holdout: f64,
+    /// What the held-out pairs are used for during the training.
+    #[serde(default)]
+    pub validation: ValidationConfig,
     /// Optimizer.
     #[serde(default)]
     pub optim: OptimConfig,
@@ -257,6 +265,10 @@ impl DpoConfig {
         }
     }
 
+    pub(super) fn activations(&self) -> Activations {
+        Activations::of(self.gradient_checkpointing)
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
@@ -268,6 +280,15 @@ impl DpoConfig {
         self.loss.validate("dpo.loss")?;
         let comparing = self.loss.has_reference().then_some("this loss");
         self.reference.validate("dpo.reference", comparing)?;
+        if !(0.0..1.0).contains(&self.holdout) {
+            let expected = "a number in [0, 1)";
+            return Err(Error::field("dpo.holdout", self.holdout, expected));
+        }
+        if self.holdout > 0.0 && self.validation.eval_steps.is_none() {
+            let expected = "0 without `dpo.validation.eval_steps`: nothing would be measured";
+            return Err(Error::field("dpo.holdout", self.holdout, expected));
+        }
+        self.validation.validate("dpo.validation", self.holdout)?;
         self.optim.validate("dpo.optim")
     }
 }
@@ -321,6 +342,15 @@ mod tests {
             ("kind = \"cpo\"\nloss_type = \"robust\"", "for cpo"),
         ] {
             let error = read(loss).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+        for (line, said) in [
+            ("holdout = 1.0", "`dpo.holdout` is 1"),
+            ("holdout = 0.1", "nothing would be measured"),
+            ("validation = { eval_steps = 2 }", "`dpo.validation`"),
+        ] {
+            let config: DpoConfig = toml::from_str(&format!("batch_size = 8\n{line}")).unwrap();
+            let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }
     }

@@ -69,6 +69,8 @@ fn learn_from(
         labels,
         loss,
         reference,
+        holdout: 0.0,
+        validation: Default::default(),
         optim: OptimConfig {
             learning_rate: 3e-3,
             lr_scheduler_type: Schedule::Constant,

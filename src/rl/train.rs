@@ -218,7 +218,7 @@ impl<'a, M: CausalLm> State<'a, M> {
         self.health.verdict(step + 1)?;
         self.done.generate_secs += seconds;
         self.done.n_tokens += rollouts.iter().map(|row| row.tokens.len()).sum::<usize>();
-        let logged = run.logged(step, &rollouts);
+        let logged = run.logged(step, &rollouts, &self.done.rollouts);
         if !logged.is_empty() {
             self.done.rollouts.extend(logged);
             run.journal.write_rollouts(&self.done.rollouts)?;
@@ -309,13 +309,30 @@ impl<'a> RlRun<'a> {
         Ok(self.prompts.split_at(total - held))
     }
 
-    /// A few rollouts of some steps, to look at.
-    fn logged(&self, step: usize, rollouts: &[Rollout]) -> Vec<LoggedRollout> {
+    /// A few rollouts of some steps, to look at; and those of the prompts that were kept first, when
+    /// they come again, so that one sees what becomes of them.
+    fn logged(
+        &self,
+        step: usize,
+        rollouts: &[Rollout],
+        kept: &[LoggedRollout],
+    ) -> Vec<LoggedRollout> {
         let every = (self.config.steps / LOGGED_TIMES).max(1);
-        if !step.is_multiple_of(every) {
-            return Vec::new();
-        }
-        let logged = rollouts.iter().take(LOGGED_ROLLOUTS);
+        let is_due = step.is_multiple_of(every);
+        let first = kept.first().map(|row| row.step);
+        let is_followed = |rollout: &Rollout| {
+            let id = &rollout.completion.prompt_id;
+            let mut steps = (kept.iter().filter(|row| row.completion.prompt_id == *id))
+                .map(|row| row.step)
+                .peekable();
+            steps.peek().copied() == first
+                && steps.last().is_some_and(|last| last + every <= step + 1)
+        };
+        let logged = rollouts.iter().enumerate().filter(|(i, rollout)| {
+            let shown = is_due && *i < LOGGED_ROLLOUTS;
+            shown || is_followed(rollout)
+        });
+        let logged = logged.map(|(_, rollout)| rollout).take(2 * LOGGED_ROLLOUTS);
         let of_step = |rollout: &Rollout| LoggedRollout {
             step: step + 1,
             reward: rollout.reward,

@@ -19,7 +19,7 @@ use rlaif::config::PolicyConfig;
 use rlaif::generate::SamplingConfig;
 use rlaif::model::{CausalLm, LlamaConfig, Transformer, randomize};
 use rlaif::optim::{OptimConfig, Schedule};
-use rlaif::record::{Completion, Prompt, read_jsonl};
+use rlaif::record::{Completion, LoggedRollout, Prompt, read_jsonl};
 use rlaif::reward::{Reward, RewardKind};
 use rlaif::rl::{AlgorithmConfig, HealthConfig, ReferenceConfig, RlConfig, RlRun, train};
 use rlaif::run::{Metric, RunDir};
@@ -139,13 +139,17 @@ fn policy_config(dir: &Path) -> PolicyConfig {
     }
 }
 
-/// Optimises a policy of random weights; returns how it ended and the rows of the log.
-fn run(config: &RlConfig) -> (rlaif::Result<()>, Vec<Metric>) {
+/// Optimises a policy of random weights; returns the rollouts that are kept or how it failed, and the
+/// rows of the log.
+fn run(config: &RlConfig) -> (rlaif::Result<Vec<LoggedRollout>>, Vec<Metric>) {
     run_against(config, &mut Gold)
 }
 
 /// The same against another reward.
-fn run_against(config: &RlConfig, reward: &mut dyn Reward) -> (rlaif::Result<()>, Vec<Metric>) {
+fn run_against(
+    config: &RlConfig,
+    reward: &mut dyn Reward,
+) -> (rlaif::Result<Vec<LoggedRollout>>, Vec<Metric>) {
     config.validate().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(folder.path()).unwrap();
@@ -161,7 +165,7 @@ fn run_against(config: &RlConfig, reward: &mut dyn Reward) -> (rlaif::Result<()>
         reward,
         journal: &mut journal,
     };
-    let outcome = train(&mut rl, model, algorithm.as_mut(), 17).map(|_| ());
+    let outcome = train(&mut rl, model, algorithm.as_mut(), 17).map(|trained| trained.rollouts);
     (outcome, read_jsonl(run.path("metrics.jsonl")).unwrap())
 }
 

@@ -153,3 +153,19 @@ fn the_first_ratio_is_one() {
         assert_eq!(value(&row, "policy/clipfrac_avg"), 0.0);
     }
 }
+
+/// Of 24 prompts eight a step: those kept at the first step are kept again in the second epoch,
+/// wherever they stand in their batch.
+#[test]
+fn what_becomes_of_a_prompt_is_kept() {
+    let config = RlConfig {
+        steps: 6,
+        ..config(AlgorithmConfig::ReinforceBatch(Default::default()))
+    };
+    let kept = run(&config).0.unwrap();
+    let followed = &kept[0].completion.prompt_id;
+    let of_prompt = |row: &&LoggedRollout| row.completion.prompt_id == *followed;
+    let steps: Vec<usize> = kept.iter().filter(of_prompt).map(|row| row.step).collect();
+    assert_eq!(steps[..4], [1; 4]);
+    assert!(steps.len() == 8 && (4..=6).contains(&steps[4]), "{steps:?}");
+}

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::hub::{self, Wanted};
+use crate::log_prob::rows_at_once;
 use crate::model::{Architecture, Gate, Head, ModelConfig};
 use crate::precision::Precision;
 use crate::tokenizer::Tokenizer;
@@ -130,13 +131,63 @@ pub fn inspect(dir: &Path, load: Load, device: &Device) -> Result<Inspection> {
     })
 }
 
+/// What the uses of a model are made of, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// The weights.
+    pub weights: u64,
+    /// What an optimizer holds beside them: gradients and two moments in 32 bits, and of weights of
+    /// 16 bits their copy in 32.
+    pub optimizer: u64,
+    /// Adapters on every linear map, with gradients and moments.
+    pub adapters: u64,
+    /// What the backward pass keeps of one layer.
+    pub block: u64,
+    /// The states between two layers.
+    pub states: u64,
+    /// Layers.
+    pub layers: u64,
+    /// Logits of the tokens that are trained on, their softmax and its gradient; of as many as are
+    /// held at a time.
+    pub logits: u64,
+    /// Keys and values of all tokens.
+    pub cache: u64,
+    /// Logits of one token of each text.
+    pub next_logits: u64,
+}
+
+impl Parts {
+    /// What the backward pass of a training step keeps.
+    pub fn activations(&self) -> u64 {
+        (self.layers.saturating_mul(self.block)).saturating_add(self.logits)
+    }
+
+    /// The same with `gradient_checkpointing`: what each layer read, and one layer at a time.
+    pub fn recomputed_activations(&self) -> u64 {
+        let read = self.layers.saturating_mul(self.states);
+        read.saturating_add(self.block).saturating_add(self.logits)
+    }
+}
+
 /// The memory of a model with `parameters` numbers.
+pub fn memory(architecture: &Architecture, parameters: u64, load: Load) -> Memory {
+    let parts = parts(architecture, parameters, load);
+    let with_activations = |bytes: u64| bytes.saturating_add(parts.activations());
+    Memory {
+        inference: (parts.weights.saturating_add(parts.next_logits)).saturating_add(parts.cache),
+        lora: with_activations(parts.weights.saturating_add(parts.adapters)),
+        full: with_activations(parts.weights.saturating_add(parts.optimizer)),
+    }
+}
+
+/// What the memory of a model with `parameters` numbers is made of.
 ///
 /// Activations are what the backward pass of a training step keeps, per token: in each layer
 /// `6 hidden + 3 q + 3 kv + f inner` numbers (`q` and `kv` the widths of queries and of keys, `f` 4
 /// for a gated and 2 for a plain feed-forward block), and three times the vocabulary in 32 bits for
-/// the logits, their log-softmax and its gradient.
-pub fn memory(architecture: &Architecture, parameters: u64, load: Load) -> Memory {
+/// the logits, their softmax and its gradient, of the tokens whose logits are held at a time
+/// ([`log_prob`](crate::log_prob)).
+pub fn parts(architecture: &Architecture, parameters: u64, load: Load) -> Parts {
     let Load {
         dtype,
         batch,
@@ -164,20 +215,21 @@ pub fn memory(architecture: &Architecture, parameters: u64, load: Load) -> Memor
         Gate::Gated => (4, 3),
         Gate::Plain => (2, 2),
     };
-    let per_token = layers * (6 * hidden + 3 * q + 3 * kv + kept * inner) * w + 3 * vocab * 4;
-    let activations = tokens.saturating_mul(per_token);
-    let cache = tokens.saturating_mul(2 * layers * kv * w);
     let sides = 2 * (hidden + q) + 2 * (hidden + kv) + maps * (hidden + inner);
     let adapters = lora_rank.saturating_mul(layers * sides);
-    let weights = w * parameters;
     // Gradient, two moments and, beside 16 bits, the copy that the optimizer moves.
     let held = if dtype == Precision::F32 { 12 } else { 16 };
-    Memory {
-        inference: (weights + batch.saturating_mul(4 * vocab)).saturating_add(cache),
-        lora: weights
-            .saturating_add(adapters.saturating_mul(16))
-            .saturating_add(activations),
-        full: (weights + held * parameters).saturating_add(activations),
+    let at_once = tokens.min(rows_at_once(architecture.vocab_size) as u64);
+    Parts {
+        weights: w * parameters,
+        optimizer: held * parameters,
+        adapters: adapters.saturating_mul(16),
+        block: tokens.saturating_mul((6 * hidden + 3 * q + 3 * kv + kept * inner) * w),
+        states: tokens.saturating_mul(hidden * w),
+        layers,
+        logits: at_once * 3 * vocab * 4,
+        cache: tokens.saturating_mul(2 * layers * kv * w),
+        next_logits: batch.saturating_mul(4 * vocab),
     }
 }
 

@@ -14,6 +14,7 @@ use burn::optim::GradientsParams;
 use burn::prelude::*;
 
 pub(crate) use self::head::Recording;
+pub(crate) use self::head::rows_at_once;
 use self::head::{Head, chunk_rows};
 use crate::batch::{Batch, Tree};
 use crate::error::Result;

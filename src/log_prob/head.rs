@@ -18,7 +18,12 @@ const CHUNK_LOGITS: usize = 1 << 24;
 
 /// Tokens whose logits are held at a time.
 pub(super) fn chunk_rows<M: CausalLm>(model: &M) -> usize {
-    (CHUNK_LOGITS / model.vocab_size().max(1)).max(1)
+    rows_at_once(model.vocab_size())
+}
+
+/// The same for a vocabulary of this size.
+pub(crate) fn rows_at_once(vocab: usize) -> usize {
+    (CHUNK_LOGITS / vocab.max(1)).max(1)
 }
 
 /// The head of a model, and the temperature that its logits are divided by.

@@ -84,7 +84,7 @@ pub fn train<M: CausalLm>(
         training.learner = next;
         let steps = training.learner.steps();
         if let Some(reference) = &mut reference {
-            reference.observe(steps, &training.learner.model);
+            reference.observe(steps, &training.learner);
         }
         progress.message(message(&stats));
         stats.extend([

@@ -163,7 +163,7 @@ impl<M: Module> Learner<M> {
     pub fn save(&self, dir: &Path) -> Result<()> {
         std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
         let failed = |e: RecordError| Error::file(dir, e.to_string());
-        let model = self.masters.as_ref().map_or(&self.model, |it| &it.model);
+        let model = self.exact();
         let mut trained = Trained::default();
         model.visit(&mut trained);
         let record = (model.clone()).into_record_group(ParamGroup::from_ids(trained.ids));
@@ -204,6 +204,11 @@ impl<M: Module> Learner<M> {
     /// Learning rate of the next step.
     pub fn learning_rate(&self) -> f64 {
         self.config.learning_rate_at(self.step, self.total_steps)
+    }
+
+    /// The weights as the optimizer moves them: of those in 16 bits the copy in 32.
+    pub(crate) fn exact(&self) -> &M {
+        self.masters.as_ref().map_or(&self.model, |it| &it.model)
     }
 
     /// The weights that are trained.

@@ -5,11 +5,13 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
+use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
 use super::UpdateStats;
 use crate::config::at_least;
 use crate::error::{Error, Result};
+use crate::optim::Learner;
 
 /// What the policy is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -82,14 +84,20 @@ const FILE: &str = "reference";
 /// The reference during a run.
 pub(crate) struct Reference<M> {
     model: Option<M>,
+    /// Of one that moves and computes in 16 bits its weights in 32, for a mixture is often nearer to
+    /// what it was than 16 bits can tell.
+    exact: Option<M>,
     config: ReferenceConfig,
 }
 
 impl<M: Module> Reference<M> {
     pub(crate) fn new(initial: &M, config: ReferenceConfig) -> Self {
         let kept = config != ReferenceConfig::None;
+        let model = kept.then(|| initial.clone().valid());
+        let moved = model.as_ref().filter(|_| config.is_synced());
         Self {
-            model: kept.then(|| initial.clone().valid()),
+            exact: moved.and_then(raised),
+            model,
             config,
         }
     }
@@ -100,21 +108,31 @@ impl<M: Module> Reference<M> {
     }
 
     /// Moves it, if it is time, after `step` has made `policy` what it is.
-    pub(crate) fn observe(&mut self, step: usize, policy: &M) {
+    pub(crate) fn observe(&mut self, step: usize, policy: &Learner<M>) {
         if let ReferenceConfig::Synced {
             ref_model_mixup_alpha,
             ref_model_sync_steps,
         } = self.config
             && step.is_multiple_of(ref_model_sync_steps)
         {
-            let model = self.model.take();
-            self.model = model.map(|model| mix(model, policy, ref_model_mixup_alpha));
+            let mixed = |weights| mix(weights, policy.exact(), ref_model_mixup_alpha);
+            match self.exact.take() {
+                Some(exact) => self.round(mixed(exact)),
+                None => self.model = self.model.take().map(mixed),
+            }
         }
+    }
+
+    /// Computes with `exact` as it is in the model's formats.
+    fn round(&mut self, exact: M) {
+        let formats = self.model.take().map(|model| formats(&model));
+        self.model = formats.map(|formats| exact.clone().map(&mut Formats(formats)));
+        self.exact = Some(exact);
     }
 
     /// Writes a reference that moves into the folder of a checkpoint.
     pub(crate) fn save(&self, dir: &Path) -> Result<()> {
-        match (&self.model, self.config) {
+        match (self.exact.as_ref().or(self.model.as_ref()), self.config) {
             (Some(model), ReferenceConfig::Synced { .. }) => {
                 let saved = model.clone().save_file(dir.join(FILE));
                 saved.map_err(|e| Error::file(dir, e.to_string()))
@@ -125,11 +143,16 @@ impl<M: Module> Reference<M> {
 
     /// Takes over what [`save`](Self::save) wrote.
     pub(crate) fn load(&mut self, dir: &Path) -> Result<()> {
-        if let ReferenceConfig::Synced { .. } = self.config
-            && let Some(model) = self.model.take()
-        {
-            let loaded = model.try_load_file(dir.join(FILE));
-            self.model = Some(loaded.map_err(|e| Error::file(dir, e.to_string()))?);
+        if !self.config.is_synced() {
+            return Ok(());
+        }
+        let read = |weights: M| {
+            let loaded = weights.try_load_file(dir.join(FILE));
+            loaded.map_err(|e| Error::file(dir, e.to_string()))
+        };
+        match self.exact.take() {
+            Some(exact) => self.round(read(exact)?),
+            None => self.model = self.model.take().map(read).transpose()?,
         }
         Ok(())
     }
@@ -139,6 +162,39 @@ impl<M: Module> Reference<M> {
         if self.model.is_none() {
             let unknown = ["kl", "objective/kl", "objective/non_score_reward"];
             stats.retain(|(name, _)| !unknown.contains(name));
+        }
+    }
+}
+
+/// The weights in 32 bits, if some are in 16.
+fn raised<M: Module>(model: &M) -> Option<M> {
+    let mut formats = formats(model);
+    let is_exact = formats.iter().all(|format| *format == DType::F32);
+    formats.iter_mut().for_each(|format| *format = DType::F32);
+    (!is_exact).then(|| model.clone().map(&mut Formats(formats)))
+}
+
+/// The formats of the weights, in their order.
+fn formats<M: Module>(model: &M) -> VecDeque<DType> {
+    let mut formats = Formats(VecDeque::new());
+    model.visit(&mut formats);
+    formats.0
+}
+
+/// Notes formats, or puts weights into them.
+struct Formats(VecDeque<DType>);
+
+impl ModuleVisitor for Formats {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0.push_back(param.val().dtype());
+    }
+}
+
+impl ModuleMapper for Formats {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.0.pop_front() {
+            Some(format) => param.map(|weights| weights.cast(format)),
+            None => param,
         }
     }
 }
@@ -186,6 +242,7 @@ mod tests {
     use burn::nn::{Linear, LinearConfig};
 
     use super::*;
+    use crate::optim::OptimConfig;
 
     fn weights(model: &Linear) -> Vec<f32> {
         let data = model.weight.val().into_data();
@@ -206,12 +263,44 @@ mod tests {
             ref_model_sync_steps: 2,
         };
         let mut reference = Reference::new(&constant(1.0), config);
-        let policy = constant(2.0).train();
+        let policy = OptimConfig::default().init(constant(2.0), 1);
         for (step, expected) in [(1, 1.0), (2, 1.6), (3, 1.6), (4, 1.84)] {
             reference.observe(step, &policy);
             for found in weights(reference.model().unwrap()) {
                 assert!((found - expected).abs() < 1e-6, "{step}: {found}");
             }
+        }
+    }
+
+    // 2 - .998^n after n steps: 1.002, 1.003996, 1.00599. The bf16 after 1 is 1 + 1/128, and 1 + 1/256 =
+    // 1.003906 is halfway. One step from 1 would round to 1 again, every time.
+    #[test]
+    fn a_reference_in_16_bits_is_mixed_in_32() {
+        let config = ReferenceConfig::Synced {
+            ref_model_mixup_alpha: 0.002,
+            ref_model_sync_steps: 1,
+        };
+        let in_16_bits = |x| {
+            let linear = constant(x);
+            let formats = formats(&linear).iter().map(|_| DType::BF16).collect();
+            linear.map(&mut Formats(formats))
+        };
+        let policy = OptimConfig::default().init(in_16_bits(2.0), 1);
+        let mut reference = Reference::new(&in_16_bits(1.0), config);
+        let folder = tempfile::tempdir().unwrap();
+        let found = |reference: &Reference<Linear>| {
+            let weights = reference.model().unwrap().weight.val();
+            assert_eq!(weights.dtype(), DType::BF16);
+            weights.try_into_vec_as::<f32>().unwrap()
+        };
+        for (step, expected) in [(1, 1.0), (2, 1.0 + 1.0 / 128.0), (3, 1.0 + 1.0 / 128.0)] {
+            reference.observe(step, &policy);
+            assert_eq!(found(&reference), [expected; 2], "{step}");
+            // As from a checkpoint.
+            reference.save(folder.path()).unwrap();
+            reference = Reference::new(&in_16_bits(1.0), config);
+            reference.load(folder.path()).unwrap();
+            assert_eq!(found(&reference), [expected; 2], "{step}");
         }
     }
 

@@ -197,7 +197,7 @@ impl<'a, M: CausalLm> State<'a, M> {
         let (lr, kl_coef) = (self.policy.learning_rate(), self.kl.coef());
         let (policy, update) = algorithm.update(self.policy, &rollouts, kl_coef, &mut rng)?;
         self.policy = policy;
-        self.reference.observe(step + 1, &self.policy.model);
+        self.reference.observe(step + 1, &self.policy);
 
         let mut stats = statistics(&rollouts, run.config.num_generations, kl_coef);
         let (reward, kl) = (value(&stats, "reward"), value(&stats, "objective/kl"));

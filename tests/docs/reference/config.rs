@@ -20,7 +20,7 @@ documentation; a test holds this page against it. Unknown keys are refused, and 
 ";
 
 /// Files of the user: their types and titles.
-const FILES: [(&str, &str, &str); 3] = [
+const FILES: [(&str, &str, &str); 5] = [
     ("Config", "A run file", ""),
     (
         "SuiteConfig",
@@ -31,6 +31,16 @@ const FILES: [(&str, &str, &str); 3] = [
         "LabelingConfig",
         "A file of labeling",
         "The file of `rlaif label` without a run folder.",
+    ),
+    (
+        "Experiment",
+        "An experiment",
+        "A file of `rlaif experiment`.",
+    ),
+    (
+        "ReviseConfig",
+        "A file of revising",
+        "The file of `rlaif revise`.",
     ),
 ];
 

@@ -11,7 +11,7 @@ use rlaif::run::Metric;
 use crate::pages;
 
 /// What is laid over the smoke run, one branch each.
-const BRANCHES: [(&str, &str); 7] = [
+const BRANCHES: [(&str, &str); 8] = [
     ("reinforce", "algorithm = { kind = \"reinforce\" }"),
     (
         "reinforce_batch",
@@ -24,6 +24,10 @@ const BRANCHES: [(&str, &str); 7] = [
     (
         "grpo",
         "num_generations = 2\nalgorithm = { kind = \"grpo\", beta = 0.1 }",
+    ),
+    (
+        "rejection_sampling",
+        "num_generations = 2\nalgorithm = { kind = \"rejection_sampling\" }",
     ),
     (
         "online_dpo",

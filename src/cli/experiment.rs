@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::interrupt_on_ctrl_c;
+use super::{interrupt_on_ctrl_c, print};
 use crate::error::Result;
 use crate::experiment::{self, BUILT_IN, Setting};
 use crate::report;
@@ -36,11 +36,11 @@ pub(super) struct Experiment {
 }
 
 impl Experiment {
-    #[expect(clippy::print_stdout, reason = "the answer to `rlaif experiment`")]
     pub(super) fn run(self) -> Result<()> {
         if self.list {
             for (name, _) in BUILT_IN {
-                println!("{name:16} {}", experiment::Experiment::load(name)?.title);
+                let title = experiment::Experiment::load(name)?.title;
+                print(format_args!("{name:16} {title}"))?;
             }
             return Ok(());
         }
@@ -57,7 +57,6 @@ impl Experiment {
         let interrupt = interrupt_on_ctrl_c()?;
         let found = experiment::run(&name, &experiment, &setting, &dir, &interrupt)?;
         report::write_experiment(&dir, &found)?;
-        println!("{}", report::experiment_page(&found));
-        Ok(())
+        print(report::experiment_page(&found))
     }
 }

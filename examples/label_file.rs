@@ -36,7 +36,7 @@ fn main() -> Result<()> {
 }
 
 fn write(path: &Path, n: usize) -> std::io::Result<()> {
-    let completions = held_out_pairs(n.min(N_DIFFERENT));
+    let completions = held_out_pairs(World::tiny_tldr(), n.min(N_DIFFERENT));
     let rows: Vec<String> = completions
         .chunks_exact(2)
         .map(|pair| {

@@ -61,39 +61,53 @@ pub(crate) fn default_seed() -> u64 {
     17
 }
 
+/// How much is taken from an embedded world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorldSizes {
+    /// Demonstrations for fine-tuning.
+    pub demonstrations: usize,
+    /// Prompts whose completions are labeled.
+    pub preference_prompts: usize,
+    /// Prompts of the policy optimisation.
+    pub rl_prompts: usize,
+    /// Held-out prompts.
+    pub eval_prompts: usize,
+}
+
 /// Source of the texts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum DataConfig {
-    /// The embedded world.
-    TinyTldr {
-        /// Demonstrations for fine-tuning.
-        demonstrations: usize,
-        /// Prompts whose completions are labeled.
-        preference_prompts: usize,
-        /// Prompts of the policy optimisation.
-        rl_prompts: usize,
-        /// Held-out prompts.
-        eval_prompts: usize,
-    },
+    /// The embedded world of summaries ([`crate::world::tldr`]).
+    TinyTldr(WorldSizes),
+    /// The embedded world of helpful answers ([`crate::world::helpful`]).
+    TinyHelpful(WorldSizes),
+    /// The embedded world of harmless answers ([`crate::world::harmless`]).
+    TinyHarmless(WorldSizes),
     /// Files: JSONL, a JSON array, CSV or Parquet, also compressed ([`crate::record::rows`]).
-    Files {
-        /// Rows with `prompt` and `completion`, or pairs, whose better answers are taken; needed by
-        /// stage `sft` alone.
-        demonstrations: Option<PathBuf>,
-        /// Rows with `prompt` whose completions are labeled.
-        preference_prompts: Option<PathBuf>,
-        /// Preferences, such as those of people, in any layout that
-        /// [`PairReader`](crate::record::PairReader) knows: nothing is sampled and labeled then.
-        preferences: Option<PathBuf>,
-        /// Rows with `prompt` for the policy optimisation; as everywhere, pairs will do.
-        rl_prompts: PathBuf,
-        /// Held-out rows with `prompt`.
-        eval_prompts: PathBuf,
-        /// How rows are read: what happens to bad ones, and what some layouts leave open.
-        #[serde(default)]
-        rows: PairOptions,
-    },
+    Files(FilesConfig),
+}
+
+/// Files with a run's texts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesConfig {
+    /// Rows with `prompt` and `completion`, or pairs, whose better answers are taken; needed by
+    /// stage `sft` alone.
+    pub demonstrations: Option<PathBuf>,
+    /// Rows with `prompt` whose completions are labeled.
+    pub preference_prompts: Option<PathBuf>,
+    /// Preferences, such as those of people, in any layout that
+    /// [`PairReader`](crate::record::PairReader) knows: nothing is sampled and labeled then.
+    pub preferences: Option<PathBuf>,
+    /// Rows with `prompt` for the policy optimisation; as everywhere, pairs will do.
+    pub rl_prompts: PathBuf,
+    /// Held-out rows with `prompt`.
+    pub eval_prompts: PathBuf,
+    /// How rows are read: what happens to bad ones, and what some layouts leave open.
+    #[serde(default)]
+    pub rows: PairOptions,
 }
 
 /// The model to align.

@@ -1,11 +1,17 @@
-//! The texts that a run works on: rows of files, or posts of the embedded world.
+//! The texts that a run works on: rows of files, or prompts of an embedded world.
 
-use crate::config::DataConfig;
+use crate::config::{DataConfig, FilesConfig, WorldSizes};
 use crate::error::{Error, Result};
 use crate::record::{
     Demonstration, Preference, Prompt, read_demonstrations, read_preferences, read_prompts,
 };
 use crate::world::{Oracle, Split, World};
+
+/// Where texts come from.
+enum Source<'a> {
+    World(World, &'a WorldSizes),
+    Files(&'a FilesConfig),
+}
 
 impl DataConfig {
     /// Demonstrations for fine-tuning.
@@ -13,29 +19,23 @@ impl DataConfig {
     /// # Errors
     /// A file cannot be read, or none is named.
     pub fn read_demonstrations(&self) -> Result<Vec<Demonstration>> {
-        match self {
-            Self::TinyTldr { demonstrations, .. } => {
-                let world = World::tiny_tldr();
+        match self.source() {
+            Source::World(world, sizes) => {
                 let row = |index| {
-                    let post = world.post(Split::Demonstration, index);
+                    let case = world.case(Split::Demonstration, index);
                     let completion = world.demonstration(Split::Demonstration, index);
-                    Demonstration::new(post.id, post.text, completion)
+                    Demonstration::new(case.id().into(), case.text().to_owned(), completion)
                 };
-                Ok((0..*demonstrations).map(row).collect())
+                Ok((0..sizes.demonstrations).map(row).collect())
             }
-            Self::Files {
-                demonstrations: Some(path),
-                rows,
-                ..
-            } => read_demonstrations(path, rows),
-            Self::Files {
-                demonstrations: None,
-                ..
-            } => Err(Error::field(
-                "data.demonstrations",
-                "absent",
-                "a file, for stage sft",
-            )),
+            Source::Files(files) => match &files.demonstrations {
+                Some(path) => read_demonstrations(path, &files.rows),
+                None => Err(Error::field(
+                    "data.demonstrations",
+                    "absent",
+                    "a file, for stage sft",
+                )),
+            },
         }
     }
 
@@ -44,25 +44,18 @@ impl DataConfig {
     /// # Errors
     /// A file cannot be read, or there is no prompt.
     pub fn read_preference_prompts(&self) -> Result<Vec<Prompt>> {
-        let prompts = match self {
-            Self::TinyTldr {
-                preference_prompts: n,
-                ..
-            } => posts(Split::Preference, *n),
-            Self::Files {
-                preference_prompts: Some(path),
-                rows,
-                ..
-            } => read_prompts(path, rows)?,
-            Self::Files { .. } => {
-                return Err(Error::field(
-                    "data.preference_prompts",
-                    "absent",
-                    "a file, for stage sample",
-                ));
+        const FIELD: &str = "data.preference_prompts";
+        let prompts = match self.source() {
+            Source::World(world, sizes) => {
+                prompts(world, Split::Preference, sizes.preference_prompts)
+            }
+            Source::Files(files) => {
+                let absent = || Error::field(FIELD, "absent", "a file, for stage sample");
+                let path = files.preference_prompts.as_ref().ok_or_else(absent)?;
+                read_prompts(path, &files.rows)?
             }
         };
-        non_empty(prompts, "data.preference_prompts")
+        non_empty(prompts, FIELD)
     }
 
     /// Prompts of the policy optimisation.
@@ -70,13 +63,9 @@ impl DataConfig {
     /// # Errors
     /// A file cannot be read, or there is no prompt.
     pub fn read_rl_prompts(&self) -> Result<Vec<Prompt>> {
-        let prompts = match self {
-            Self::TinyTldr { rl_prompts: n, .. } => posts(Split::Rl, *n),
-            Self::Files {
-                rl_prompts: path,
-                rows,
-                ..
-            } => read_prompts(path, rows)?,
+        let prompts = match self.source() {
+            Source::World(world, sizes) => prompts(world, Split::Rl, sizes.rl_prompts),
+            Source::Files(files) => read_prompts(&files.rl_prompts, &files.rows)?,
         };
         non_empty(prompts, "data.rl_prompts")
     }
@@ -86,15 +75,9 @@ impl DataConfig {
     /// # Errors
     /// A file cannot be read, or there is no prompt.
     pub fn read_eval_prompts(&self) -> Result<Vec<Prompt>> {
-        let prompts = match self {
-            Self::TinyTldr {
-                eval_prompts: n, ..
-            } => posts(Split::Test, *n),
-            Self::Files {
-                eval_prompts: path,
-                rows,
-                ..
-            } => read_prompts(path, rows)?,
+        let prompts = match self.source() {
+            Source::World(world, sizes) => prompts(world, Split::Test, sizes.eval_prompts),
+            Source::Files(files) => read_prompts(&files.eval_prompts, &files.rows)?,
         };
         non_empty(prompts, "data.eval_prompts")
     }
@@ -105,24 +88,18 @@ impl DataConfig {
     /// The file cannot be read, or holds no label.
     pub fn read_preferences(&self) -> Result<Option<Vec<Preference>>> {
         match self {
-            Self::Files {
+            Self::Files(FilesConfig {
                 preferences: Some(path),
                 rows,
                 ..
-            } => read_preferences(path, rows).map(Some),
+            }) => read_preferences(path, rows).map(Some),
             _ => Ok(None),
         }
     }
 
     /// Whether labels came with the data, so that nothing is sampled and labeled.
     pub fn is_labeled(&self) -> bool {
-        matches!(
-            self,
-            Self::Files {
-                preferences: Some(_),
-                ..
-            }
-        )
+        matches!(self, Self::Files(files) if files.preferences.is_some())
     }
 
     /// Checks what contradicts itself.
@@ -131,11 +108,11 @@ impl DataConfig {
     /// Prompts are to be labeled beside labels that are there.
     pub fn validate(&self) -> Result<()> {
         match self {
-            Self::Files {
+            Self::Files(FilesConfig {
                 preferences: Some(_),
                 preference_prompts: Some(path),
                 ..
-            } => Err(Error::field(
+            }) => Err(Error::field(
                 "data.preference_prompts",
                 path.display(),
                 "nothing beside `data.preferences`",
@@ -144,22 +121,35 @@ impl DataConfig {
         }
     }
 
+    /// The embedded world that these texts are from, where they are from one.
+    pub fn world(&self) -> Option<World> {
+        match self.source() {
+            Source::World(world, _) => Some(world),
+            Source::Files(_) => None,
+        }
+    }
+
     /// The truth about these texts, where there is one.
     pub fn oracle(&self) -> Option<Oracle> {
+        self.world().map(Oracle::new)
+    }
+
+    fn source(&self) -> Source<'_> {
         match self {
-            Self::TinyTldr { .. } => Some(Oracle::new(World::tiny_tldr())),
-            Self::Files { .. } => None,
+            Self::TinyTldr(sizes) => Source::World(World::tiny_tldr(), sizes),
+            Self::TinyHelpful(sizes) => Source::World(World::tiny_helpful(), sizes),
+            Self::TinyHarmless(sizes) => Source::World(World::tiny_harmless(), sizes),
+            Self::Files(files) => Source::Files(files),
         }
     }
 }
 
-fn posts(split: Split, n: usize) -> Vec<Prompt> {
-    let world = World::tiny_tldr();
+fn prompts(world: World, split: Split, n: usize) -> Vec<Prompt> {
     let prompt = |index| {
-        let post = world.post(split, index);
+        let case = world.case(split, index);
         Prompt {
-            id: post.id,
-            prompt: post.text.into(),
+            id: case.id().into(),
+            prompt: case.text().into(),
         }
     };
     (0..n).map(prompt).collect()
@@ -179,12 +169,12 @@ mod tests {
 
     #[test]
     fn a_run_without_prompts_is_refused() {
-        let data = DataConfig::TinyTldr {
+        let data = DataConfig::TinyTldr(WorldSizes {
             demonstrations: 0,
             preference_prompts: 0,
             rl_prompts: 1,
             eval_prompts: 0,
-        };
+        });
         let error = data.read_preference_prompts().unwrap_err().to_string();
         assert_eq!(
             error,

@@ -31,7 +31,6 @@ use crate::reward::{self, ModelReward, Reward};
 use crate::rl::{self, RlRun};
 use crate::run::{ANSWERS, Interrupt, RunDir, RunLock};
 use crate::sft;
-use crate::world::World;
 
 /// A run file at work in a run folder.
 pub struct Pipeline {
@@ -253,7 +252,7 @@ impl Pipeline {
     }
 
     pub(crate) fn labeler(&self, config: &LabelerConfig) -> Result<Box<dyn Labeler>> {
-        let truth = self.config.data.oracle().map(|_| World::tiny_tldr());
+        let truth = self.config.data.world();
         let answers = self.run.path(ANSWERS);
         config.init(&self.device, truth, &answers, self.config.seed)
     }

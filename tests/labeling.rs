@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rlaif::label::{held_out_pairs, report_labels};
 use rlaif::record::rows::read_records;
 use rlaif::record::{Label, write_jsonl};
+use rlaif::world::World;
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rlaif"));
@@ -38,7 +39,7 @@ fn label(args: &[&str]) -> Output {
 /// Pairs of the embedded world in `folder`, as completions of the same prompts.
 fn pairs(folder: &Path, n: usize) -> PathBuf {
     let path = folder.join("pairs.jsonl");
-    write_jsonl(&path, &held_out_pairs(n)).unwrap();
+    write_jsonl(&path, &held_out_pairs(World::tiny_tldr(), n)).unwrap();
     path
 }
 

@@ -1,13 +1,16 @@
 //! Trains the models that ship under `models/`: labelers that learn, from the oracle's judgements
-//! on posts of their own split, to continue the labeling prompts with "1" or "2" and with a score
-//! of 1 to 10, and the base that the policies of the examples start from.
+//! on prompts of their own split, to continue the labeling prompts with "1" or "2" and with a score
+//! of 1 to 10, and the bases that the policies of the examples start from.
 //!
 //! `cargo run --release --example train_labelers -- --size m` (or `s`, `xs`, `base`) writes
-//! `models/labeler-m` with a card. A training row is a tree: one post, several questions about it
-//! (`teacher.rs` makes them). The first phase teaches the words of summaries, and of each word
-//! whether it is right, so that the model learns to look things up in the post; a labeler's second
-//! phase teaches the answers as well.
+//! `models/labeler-m` with a card; with `--world dialogue` it is a model of both worlds of dialogue.
+//! A training row is a tree: one prompt, several questions about it (`teacher.rs` makes them). The
+//! first phase teaches the words of answers, and of each word whether it is right, so that the model
+//! learns to look things up in the prompt; a labeler's second phase teaches the verdicts as well.
 
+#![expect(clippy::print_stdout, reason = "an example prints")]
+
+mod card;
 mod teacher;
 
 use std::path::PathBuf;
@@ -21,25 +24,25 @@ use clap::{Parser, ValueEnum};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
-use rlaif::cli::print;
-use rlaif::label::prompt::Prompt;
-use rlaif::label::{LocalLabeler, OracleLabeler, Positions, alignment, held_out_pairs, label};
+use rlaif::label::config::AskConfig;
+use rlaif::label::{
+    Asking, LocalAnswerer, OracleLabeler, Positions, PromptedLabeler, alignment, held_out_pairs,
+    label,
+};
 use rlaif::model::{self, CausalLm, LlamaConfig, Transformer};
 use rlaif::optim::{OptimConfig, OptimKind, Schedule};
 use rlaif::run::RunDir;
 use rlaif::tokenizer::Tokenizer;
-use rlaif::world::{self, Oracle, Split, World};
+use rlaif::world::{self, Split, World};
 use serde_json::json;
 
-use teacher::{Kind, MARKS, PAIRS, SCORES, Targets, Teacher};
+use card::Made;
+use teacher::{Kind, MARKS, Subject, Targets, Teacher};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What the labelers are asked.
-const COMPARE_PROMPT: &str = "tiny-tldr";
-const SCORE_PROMPT: &str = "tiny-tldr-score";
-/// Weight of predicting the words of a summary beside the answers.
+/// Weight of predicting the words of an answer beside the verdicts.
 const WORD_WEIGHT: f32 = 0.3;
 /// Weight of saying which words are right.
 const MARK_WEIGHT: f32 = 4.0;
@@ -49,16 +52,19 @@ struct Args {
     /// Size of the labeler, or `base` for the model that policies start from.
     #[arg(long, value_enum)]
     size: Size,
-    /// Steps at the start that learn the words of summaries, and which of them are right.
+    /// What it is to read and write.
+    #[arg(long, value_enum, default_value_t = School::Tldr)]
+    world: School,
+    /// Steps at the start that learn the words of answers, and which of them are right.
     #[arg(long, default_value_t = 1000)]
     lm_steps: usize,
-    /// Steps that follow for a labeler, and learn the answers too.
+    /// Steps that follow for a labeler, and learn the verdicts too.
     #[arg(long, default_value_t = 2000)]
     answer_steps: usize,
     /// Steps between two measurements on 300 held-out pairs; 0 for none.
     #[arg(long, default_value_t = 0)]
     check_every: usize,
-    /// Posts per step; those of a labeler are by turns with pairs and with scores.
+    /// Prompts per step; those of a labeler are by turns with pairs and with scores.
     #[arg(long, default_value_t = 8)]
     batch_size: usize,
     /// Peak learning rate.
@@ -83,21 +89,61 @@ enum Size {
     Base,
 }
 
-impl Size {
-    /// Folder, hidden size, layers, heads.
-    fn shape(self) -> (&'static str, [usize; 3]) {
+/// Worlds that one model serves, with a tokenizer of their own.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum School {
+    /// Summaries.
+    Tldr,
+    /// Helpful and harmless answers.
+    Dialogue,
+}
+
+impl School {
+    fn worlds(self) -> Vec<World> {
         match self {
-            Self::Xs => ("labeler-xs", [96, 3, 3]),
-            Self::S => ("labeler-s", [128, 4, 4]),
-            Self::M => ("labeler-m", [192, 5, 4]),
-            Self::Base => ("base-s", [128, 4, 4]),
+            Self::Tldr => vec![World::tiny_tldr()],
+            Self::Dialogue => vec![World::tiny_helpful(), World::tiny_harmless()],
+        }
+    }
+
+    /// What follows the prompt that a policy reads.
+    fn cue(self) -> &'static str {
+        match self {
+            Self::Tldr => "\nTL;DR:",
+            Self::Dialogue => "\n\nAssistant:",
+        }
+    }
+}
+
+impl Args {
+    /// Folder of the model.
+    fn name(&self) -> String {
+        let size = format!("{:?}", self.size).to_lowercase();
+        match (self.world, self.size) {
+            (School::Tldr, Size::Base) => "base-s".into(),
+            (School::Dialogue, Size::Base) => "dialogue-base".into(),
+            (School::Tldr, _) => format!("labeler-{size}"),
+            (School::Dialogue, Size::S) => "dialogue-labeler".into(),
+            (School::Dialogue, _) => format!("dialogue-labeler-{size}"),
+        }
+    }
+}
+
+impl Size {
+    /// Hidden size, layers, heads. Texts of dialogue are shorter.
+    fn shape(self, school: School) -> [usize; 3] {
+        match (self, school) {
+            (Self::Xs, _) => [96, 3, 3],
+            (Self::S | Self::Base, School::Dialogue) => [96, 4, 4],
+            (Self::S | Self::Base, School::Tldr) => [128, 4, 4],
+            (Self::M, _) => [192, 5, 4],
         }
     }
 
     /// What it is taught; lessons take turns.
     fn kinds(self) -> &'static [Kind] {
         match self {
-            Self::Base => &[Kind::Summaries],
+            Self::Base => &[Kind::Answers],
             _ => &[Kind::Pairs, Kind::Scores],
         }
     }
@@ -105,31 +151,31 @@ impl Size {
 
 fn main() -> rlaif::Result<()> {
     let args = Args::parse();
-    let (name, [hidden, layers, heads]) = args.size.shape();
+    let (name, [hidden, layers, heads]) = (args.name(), args.size.shape(args.world));
+    let subjects = args.world.worlds().into_iter().map(Subject::new);
+    let subjects = subjects.collect::<rlaif::Result<Vec<_>>>()?;
     let models = RunDir::create(&args.out)?;
-    let tokenizer = write_tokenizer(&models, name)?;
+    let tokenizer = write_tokenizer(&models, &name, &subjects, args.world)?;
     let config = LlamaConfig::small(tokenizer.vocab_size(), hidden, layers, heads, 512);
     let device = Device::flex().autodiff();
     let mut rng = StdRng::seed_from_u64(args.seed);
     let model = model::randomize(config.init(&device), &mut rng);
-    print(format_args!("{name}: {} parameters", model.num_params()))?;
+    println!("{name}: {} parameters", model.num_params());
     let teacher = Teacher {
-        world: World::tiny_tldr(),
-        oracle: Oracle::new(World::tiny_tldr()),
+        subjects,
+        cue: args.world.cue(),
         tokenizer,
-        compare: Prompt::load(COMPARE_PROMPT)?,
-        score: Prompt::load(SCORE_PROMPT)?,
     };
 
     let started = Instant::now();
     let mut student = Student::new(model, &device);
     student = train(&args, Phase::Words, student, &teacher)?;
     if args.size != Size::Base {
-        student = train(&args, Phase::Answers, student, &teacher)?;
+        student = train(&args, Phase::Verdicts, student, &teacher)?;
     }
     let model = student.model.valid();
     let seconds = started.elapsed().as_secs_f64();
-    models.write_dir(name, |dir| {
+    models.write_dir(&name, |dir| {
         model::save(&model, dir)?;
         teacher.tokenizer.save(dir)
     })?;
@@ -138,12 +184,11 @@ fn main() -> rlaif::Result<()> {
         seconds,
     };
     let card = match args.size {
-        Size::Base => base_card(&args, &made),
+        Size::Base => card::base(&args, &made),
         _ => {
-            let labeler = LocalLabeler::load(&models.path(name), &Device::flex())?;
-            let result = evaluate(labeler, args.test_pairs)?;
-            print(&result)?;
-            labeler_card(&args, &made, &result)
+            let result = evaluate(&args, &model, &teacher.tokenizer, args.test_pairs)?;
+            println!("{result}");
+            card::labeler(&args, &made, &result)
         }
     };
     models.write_text(PathBuf::from(name).join("README.md"), &card)
@@ -168,7 +213,7 @@ impl Student {
         }
     }
 
-    /// Losses of the words, of the answers and of the marks.
+    /// Losses of the words, of the verdicts and of the marks.
     fn losses(&self, batch: &Batch, targets: &Targets) -> rlaif::Result<[Tensor<1>; 3]> {
         let states = self.model.hidden_states(batch.input.clone());
         let [.., before, last] = states.as_slice() else {
@@ -188,7 +233,7 @@ impl Student {
         let wrong = (targets.marks.clone().neg() + 1.0) * log_sigmoid(logits.neg());
         Ok([
             (log_probs.clone() * targets.words.clone()).sum().neg(),
-            (log_probs * targets.answers.clone()).sum().neg(),
+            (log_probs * targets.verdicts.clone()).sum().neg(),
             ((right + wrong) * targets.marked.clone()).sum().neg(),
         ])
     }
@@ -197,17 +242,17 @@ impl Student {
 /// What a phase of the training is about.
 #[derive(Clone, Copy, PartialEq)]
 enum Phase {
-    /// The words of summaries, and which of them are right.
+    /// The words of answers, and which of them are right.
     Words,
-    /// The answers too.
-    Answers,
+    /// The verdicts too.
+    Verdicts,
 }
 
 /// One phase of the training.
 fn train(args: &Args, phase: Phase, student: Student, teacher: &Teacher) -> rlaif::Result<Student> {
     let (before, steps, split) = match phase {
         Phase::Words => (0, args.lm_steps, Split::Pretrain),
-        Phase::Answers => (args.lm_steps, args.answer_steps, Split::LabelerTrain),
+        Phase::Verdicts => (args.lm_steps, args.answer_steps, Split::LabelerTrain),
     };
     let optim = OptimConfig {
         kind: OptimKind::Muon,
@@ -223,128 +268,52 @@ fn train(args: &Args, phase: Phase, student: Student, teacher: &Teacher) -> rlai
     let kinds = args.size.kinds();
     let started = Instant::now();
     for step in before..before + steps {
-        let posts = step * args.batch_size..(step + 1) * args.batch_size;
-        let lessons = posts
-            .map(|index| teacher.lesson(split, index, kinds[index % kinds.len()]))
+        let prompts = step * args.batch_size..(step + 1) * args.batch_size;
+        let lessons = prompts
+            .map(|index| teacher.lesson(split, index, kinds))
             .collect::<rlaif::Result<Vec<_>>>()?;
         let trees: Vec<Tree> = lessons.iter().map(|lesson| lesson.tree.clone()).collect();
         let vocab = learner.model.model.vocab_size();
         let batch = Batch::new(&trees, vocab, 512, &device)?;
         let targets = Targets::new(&lessons, &batch);
-        let [words, answers, marks] = learner.model.losses(&batch, &targets)?;
+        let [words, verdicts, marks] = learner.model.losses(&batch, &targets)?;
         if step % 100 == 99 {
-            let told = Tensor::cat(vec![words.clone(), answers.clone(), marks.clone()], 0);
+            let told = Tensor::cat(vec![words.clone(), verdicts.clone(), marks.clone()], 0);
             let told = told.try_into_vec_as::<f32>()?;
             let secs = started.elapsed().as_secs_f64();
-            print(format_args!(
-                "step {:>5} {secs:>5.0} s  words, answers, marks {told:.4?}",
+            println!(
+                "step {:>5} {secs:>5.0} s  words, verdicts, marks {told:.4?}",
                 step + 1
-            ))?;
+            );
         }
         let loss = match phase {
             Phase::Words => words + marks,
-            Phase::Answers => answers + words * WORD_WEIGHT + marks * MARK_WEIGHT,
+            Phase::Verdicts => verdicts + words * WORD_WEIGHT + marks * MARK_WEIGHT,
         };
         learner = learner.step(loss)?.0;
-        if phase == Phase::Answers && args.check_every > 0 && (step + 1) % args.check_every == 0 {
+        if phase == Phase::Verdicts && args.check_every > 0 && (step + 1) % args.check_every == 0 {
             let model = learner.model.model.valid();
-            let labeler = LocalLabeler::of("student".into(), model, teacher.tokenizer.clone())?;
-            print(evaluate(labeler, 300)?)?;
+            println!("{}", evaluate(args, &model, &teacher.tokenizer, 300)?);
         }
     }
     Ok(learner.model)
 }
 
-/// How a model came about, for its card.
-struct Made {
-    parameters: usize,
-    seconds: f64,
-}
-
-fn labeler_card(args: &Args, made: &Made, result: &str) -> String {
-    let Args {
-        lm_steps,
-        answer_steps,
-        batch_size,
-        ..
-    } = args;
-    let (words, answers) = (lm_steps * batch_size, answer_steps * batch_size);
-    format!(
-        "# {name}\n\n\
-        Decoder-only transformer (Llama architecture) of {parameters} parameters, trained from \
-        scratch by this project to judge summaries of the embedded world \"tiny TL;DR\". It \
-        continues the labeling prompts of `src/label/prompts/tiny-tldr*.toml` with \"1\" or \"2\", and with a \
-        score of 1 to 10. It knows a few hundred words and no other task.\n\n{command}\n\n\
-        - first {lm_steps} steps: {words} posts of split `pretrain`; the words of summaries of \
-        mixed quality, and of each word whether it ends a true fact, a false one, or does not fit \
-        the one before (an extra head on the last block but one, dropped afterwards)\n\
-        - then {answer_steps} steps: {answers} posts of split `labeler_train`; the answers to \
-        {PAIRS} pairs or {SCORES} scored summaries each, as the oracle gives them, and still the \
-        words\n\
-        - time: {seconds:.0} s, backend flex, float32\n\
-        - held out (split `labeler_test`): {result}\n",
-        name = args.size.shape().0,
-        command = command(args),
-        parameters = made.parameters,
-        seconds = made.seconds,
-    )
-}
-
-fn base_card(args: &Args, made: &Made) -> String {
-    format!(
-        "# {name}\n\n\
-        Decoder-only transformer (Llama architecture) of {parameters} parameters, trained from \
-        scratch by this project: the model that the policies of the embedded world \"tiny TL;DR\" \
-        start from. It writes summaries of mixed quality, as people do. It has seen no preference \
-        and no score.\n\n{command}\n\n\
-        - data: {posts} posts of split `pretrain`, {SCORES} summaries of mixed quality each\n\
-        - beside the next word it was taught of each word whether it ends a true fact, a false \
-        one, or does not fit the one before (an extra head on the last block but one, dropped \
-        afterwards): so that it can tell facts apart, as a language model of the world's size can\n\
-        - time: {seconds:.0} s, backend flex, float32\n",
-        name = args.size.shape().0,
-        command = command(args),
-        parameters = made.parameters,
-        seconds = made.seconds,
-        posts = args.lm_steps * args.batch_size,
-    )
-}
-
-/// The command that makes the model again.
-fn command(args: &Args) -> String {
-    let Args {
-        size,
-        lm_steps,
-        answer_steps,
-        batch_size,
-        learning_rate,
-        seed,
-        ..
-    } = args;
-    let size = format!("{size:?}").to_lowercase();
-    let answer_steps = match args.size {
-        Size::Base => String::new(),
-        _ => format!(" --answer-steps {answer_steps}"),
-    };
-    format!(
-        "```\ncargo run --release --example train_labelers -- --size {size} \
-        --lm-steps {lm_steps}{answer_steps} --batch-size {batch_size} \
-        --learning-rate {learning_rate} --seed {seed}\n```"
-    )
-}
-
-/// Writes the world's tokenizer into a new model folder and reads it back.
-fn write_tokenizer(models: &RunDir, name: &str) -> rlaif::Result<Tokenizer> {
-    let (compare, score) = (Prompt::load(COMPARE_PROMPT)?, Prompt::load(SCORE_PROMPT)?);
-    let texts = [
-        compare.prefix("")?,
-        compare.question(&["", ""])?,
-        score.prefix("")?,
-        score.question(&[""])?,
-    ];
+/// Writes the tokenizer of the worlds into a new model folder and reads it back.
+fn write_tokenizer(
+    models: &RunDir,
+    name: &str,
+    subjects: &[Subject],
+    school: School,
+) -> rlaif::Result<Tokenizer> {
+    let mut texts = Vec::new();
+    for Subject { compare, score, .. } in subjects {
+        texts.extend([compare.prefix("")?, compare.question(&["", ""])?]);
+        texts.extend([score.prefix("")?, score.question(&[""])?]);
+    }
     let mut texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    texts.push("TL;DR:");
-    let tokenizer = world::build_tokenizer(&texts)?;
+    texts.push(school.cue());
+    let tokenizer = world::build_tokenizer(subjects[0].world, &texts)?;
     let text = tokenizer
         .to_string(true)
         .map_err(|e| rlaif::Error::Usage(e.to_string()))?;
@@ -361,15 +330,34 @@ fn write_tokenizer(models: &RunDir, name: &str) -> rlaif::Result<Tokenizer> {
     Tokenizer::load(&models.path(name))
 }
 
-/// Alignment with the oracle on held-out pairs, and the share of them where a position wins.
-fn evaluate(mut labeler: LocalLabeler, n: usize) -> rlaif::Result<String> {
-    let start = Instant::now();
-    let preferences = label(&mut labeler, &held_out_pairs(n))?.preferences;
-    let pairs_per_sec = n as f64 / start.elapsed().as_secs_f64();
-    let positions = Positions::of(&preferences);
-    let found = alignment(&preferences, &mut OracleLabeler::new(World::tiny_tldr()))?;
-    Ok(format!(
-        "alignment {:.3} [{:.3}, {:.3}] on {n} pairs, same position {:.3}, {pairs_per_sec:.0} pairs/s",
-        found.alignment, found.ci.low, found.ci.high, positions.same_position,
-    ))
+/// Alignment with the oracle on held-out pairs of each world, and the share of them where a position
+/// wins.
+fn evaluate(
+    args: &Args,
+    model: &Transformer,
+    tokenizer: &Tokenizer,
+    n: usize,
+) -> rlaif::Result<String> {
+    let mut found = Vec::new();
+    for world in args.world.worlds() {
+        let answerer = LocalAnswerer::new(args.name(), model.clone(), tokenizer.clone());
+        let asking = Asking::new(&AskConfig::of_world(world), args.seed)?;
+        let mut labeler = PromptedLabeler::new(answerer, asking);
+        let pairs = held_out_pairs(world, n);
+        let start = Instant::now();
+        let preferences = label(&mut labeler, &pairs)?.preferences;
+        let pairs_per_sec = n as f64 / start.elapsed().as_secs_f64();
+        let positions = Positions::of(&preferences);
+        let agrees = alignment(&preferences, &mut OracleLabeler::new(world))?;
+        found.push(format!(
+            "{}: alignment {:.3} [{:.3}, {:.3}] on {n} pairs, same position {:.3}, \
+            {pairs_per_sec:.0} pairs/s",
+            world.task.name(),
+            agrees.alignment,
+            agrees.ci.low,
+            agrees.ci.high,
+            positions.same_position,
+        ));
+    }
+    Ok(found.join("; "))
 }

@@ -1,69 +1,85 @@
-//! What the labelers learn from: questions about posts, with the oracle's answers.
+//! What the models learn from: questions about prompts, with the oracle's verdicts.
 
 use burn::prelude::*;
 use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
-use rlaif::label::prompt::Prompt;
+use rlaif::label::config::AskConfig;
+use rlaif::label::prompt::{Choose, Prompt};
 use rlaif::tokenizer::Tokenizer;
-use rlaif::world::{self, Mark, Oracle, Post, Split, World};
+use rlaif::world::{self, Case, Mark, Oracle, Split, World};
 
-/// Pairs compared per post, and summaries scored per post.
+/// Pairs compared per prompt, and answers scored per prompt.
 pub(crate) const PAIRS: usize = 4;
 pub(crate) const SCORES: usize = 6;
 
-/// What is taught of every word of a summary: a true fact ends here, a false one does, the words do
-/// not go together.
+/// What is taught of every word of an answer: what belongs there ends here, such as a true fact, what
+/// does not belong there does, the words do not go together.
 pub(crate) const MARKS: usize = 3;
 
-/// Makes training rows from posts and the oracle.
+/// Makes training rows from prompts and the oracle.
 pub(crate) struct Teacher {
-    pub(crate) world: World,
-    pub(crate) oracle: Oracle,
+    /// By turns.
+    pub(crate) subjects: Vec<Subject>,
+    /// What follows the prompt that a policy reads.
+    pub(crate) cue: &'static str,
     pub(crate) tokenizer: Tokenizer,
+}
+
+/// A world with its truth.
+pub(crate) struct Subject {
+    pub(crate) world: World,
+    oracle: Oracle,
     /// How a pair is asked about, and a score.
     pub(crate) compare: Prompt,
     pub(crate) score: Prompt,
 }
 
-/// What is asked about a post.
+/// What is asked about a prompt.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Kind {
-    /// Which of two summaries is better.
+    /// Which of two answers is better.
     Pairs,
-    /// How good a summary is, from 1 to 10.
+    /// How good an answer is, from 1 to 10.
     Scores,
-    /// Nothing: the summary itself, behind the policy's prompt.
-    Summaries,
+    /// Nothing: the answer itself, behind the policy's prompt.
+    Answers,
 }
 
-/// A post with questions about it.
+/// A prompt with questions about it.
 pub(crate) struct Lesson {
-    /// The post, and the questions with their answers as completions.
+    /// The prompt, and the questions with their verdicts as completions.
     pub(crate) tree: Tree,
-    /// For each question, what each of its tokens is; an answer may follow.
+    /// For each question, what each of its tokens is; a verdict may follow.
     marks: Vec<Vec<Option<Mark>>>,
 }
 
 impl Lesson {
-    /// The tokens of each question with its answer, and what they are.
+    /// The tokens of each question with its verdict, and what they are.
     fn questions(&self) -> impl Iterator<Item = (&Vec<u32>, &Vec<Option<Mark>>)> {
         self.tree.completions.iter().zip(&self.marks)
     }
 }
 
-/// A question, the answer's text, and what each token of the question is: `Some` for words of a
-/// summary.
+/// A question, the verdict's text, and what each token of the question is: `Some` for words of an
+/// answer.
 type Asked = (String, String, Vec<Option<Mark>>);
 
 impl Teacher {
-    /// The lesson on post `index` of a split.
-    pub(crate) fn lesson(&self, split: Split, index: usize, kind: Kind) -> rlaif::Result<Lesson> {
-        let post = self.world.post(split, index);
-        let mut rng = self.world.rng(split, index, 2);
+    /// The lesson on prompt `index` of a split; kinds and subjects take turns.
+    pub(crate) fn lesson(
+        &self,
+        split: Split,
+        index: usize,
+        kinds: &[Kind],
+    ) -> rlaif::Result<Lesson> {
+        let kind = kinds[index % kinds.len()];
+        let subject = &self.subjects[index / kinds.len() % self.subjects.len()];
+        let case = subject.world.case(split, index);
+        let mut rng = subject.world.rng(split, index, 2);
         let (prefix, n) = match kind {
-            Kind::Pairs => (self.compare.prefix(&post.text)?, PAIRS),
-            Kind::Scores => (self.score.prefix(&post.text)?, SCORES),
-            Kind::Summaries => (format!("{}\nTL;DR:", post.text), SCORES),
+            Kind::Pairs => (subject.compare.prefix(case.text())?, PAIRS),
+            Kind::Scores => (subject.score.prefix(case.text())?, SCORES),
+            Kind::Answers => (format!("{}{}", case.text(), self.cue), SCORES),
         };
         let mut lesson = Lesson {
             tree: Tree {
@@ -74,16 +90,16 @@ impl Teacher {
         };
         while lesson.marks.len() < n {
             let asked = match kind {
-                Kind::Pairs => self.pair(&post, &mut rng)?,
-                Kind::Scores => Some(self.scored(&post, &mut rng)?),
-                Kind::Summaries => Some(self.summary(&post, &mut rng)),
+                Kind::Pairs => subject.pair(&case, &mut rng)?,
+                Kind::Scores => Some(subject.scored(&case, &mut rng)?),
+                Kind::Answers => Some(subject.answer(&case, &mut rng)),
             };
-            let Some((question, answer, marks)) = asked else {
+            let Some((question, verdict, marks)) = asked else {
                 continue;
             };
-            let text = format!("{question}{answer}");
+            let text = format!("{question}{verdict}");
             let mut tokens = self.tokenizer.encode_continuation(&text)?;
-            if kind == Kind::Summaries {
+            if kind == Kind::Answers {
                 tokens.extend(self.tokenizer.eos().first());
             }
             lesson.tree.completions.push(tokens);
@@ -91,49 +107,63 @@ impl Teacher {
         }
         Ok(lesson)
     }
+}
 
-    /// A summary as the policy writes it, up to the end of the text, and no answer.
-    fn summary(&self, post: &Post, rng: &mut StdRng) -> Asked {
-        let summary = world::mixed(post, rng);
-        let mut marks = self.marks(post, &summary, &[&summary]);
-        // The end of the text is to be predicted too.
-        marks.push(Some(Mark::default()));
-        (summary, String::new(), marks)
+impl Subject {
+    /// The world with the questions that its labelers are asked.
+    pub(crate) fn new(world: World) -> rlaif::Result<Self> {
+        let ask = AskConfig::of_world(world);
+        Ok(Self {
+            world,
+            oracle: Oracle::new(world),
+            compare: Prompt::load(&ask.prompt)?,
+            score: Prompt::load(&ask.score_prompt)?,
+        })
     }
 
-    /// `None` when neither summary is better.
-    fn pair(&self, post: &Post, rng: &mut StdRng) -> rlaif::Result<Option<Asked>> {
-        let (a, b) = (world::mixed(post, rng), world::mixed(post, rng));
-        let p_a = world::preference(&self.oracle.assess(post, &a), &self.oracle.assess(post, &b));
+    /// An answer as the policy writes it, up to the end of the text, and no verdict.
+    fn answer(&self, case: &Case, rng: &mut StdRng) -> Asked {
+        let answer = case.mixed(rng);
+        let mut marks = self.marks(case, &answer, &[&answer]);
+        // The end of the text is to be predicted too.
+        marks.push(Some(Mark::default()));
+        (answer, String::new(), marks)
+    }
+
+    /// `None` when neither answer is better.
+    fn pair(&self, case: &Case, rng: &mut StdRng) -> rlaif::Result<Option<Asked>> {
+        let (a, b) = (case.mixed(rng), case.mixed(rng));
+        let p_a = world::preference(&self.oracle.assess(case, &a), &self.oracle.assess(case, &b));
         if p_a == 0.5 {
             return Ok(None);
         }
-        let answer = if p_a > 0.5 { "1" } else { "2" };
+        let is_first = (p_a > 0.5) == (self.compare.file.choose == Choose::Better);
+        let verdict = if is_first { "1" } else { "2" };
         let question = self.compare.question(&[&a, &b])?;
-        let marks = self.marks(post, &question, &[&a, &b]);
-        Ok(Some((question, answer.into(), marks)))
+        let marks = self.marks(case, &question, &[&a, &b]);
+        Ok(Some((question, verdict.into(), marks)))
     }
 
-    fn scored(&self, post: &Post, rng: &mut StdRng) -> rlaif::Result<Asked> {
-        let summary = world::mixed(post, rng);
-        let score = world::score(&self.oracle.assess(post, &summary));
-        let question = self.score.question(&[&summary])?;
-        let marks = self.marks(post, &question, &[&summary]);
+    fn scored(&self, case: &Case, rng: &mut StdRng) -> rlaif::Result<Asked> {
+        let answer = case.mixed(rng);
+        let score = world::score(&self.oracle.assess(case, &answer));
+        let question = self.score.question(&[&answer])?;
+        let marks = self.marks(case, &question, &[&answer]);
         Ok((question, score.to_string(), marks))
     }
 
-    /// The marks of `summaries` where they stand in the question.
-    fn marks(&self, post: &Post, question: &str, summaries: &[&str]) -> Vec<Option<Mark>> {
+    /// The marks of `answers` where they stand in the question.
+    fn marks(&self, case: &Case, question: &str, answers: &[&str]) -> Vec<Option<Mark>> {
         let words = world::tokens(question);
         let mut marks = vec![None; words.len()];
         let mut from = 0;
-        for summary in summaries {
-            let told = world::tokens(summary);
+        for answer in answers {
+            let told = world::tokens(answer);
             let found = (from..).find(|&at| words[at..].starts_with(&told));
             let start = found.unwrap_or(from);
             for (slot, mark) in marks[start..]
                 .iter_mut()
-                .zip(self.oracle.marks(post, summary))
+                .zip(self.oracle.marks(case, answer))
             {
                 *slot = Some(mark);
             }
@@ -145,10 +175,10 @@ impl Teacher {
 
 /// Weights and targets of one batch, all on the rows of [`Batch::predictors`].
 pub(crate) struct Targets {
-    /// Averages over the words of summaries, `[completions, len]`.
+    /// Averages over the words of answers, `[completions, len]`.
     pub(crate) words: Tensor<2>,
-    /// Averages over the answers, `[completions, len]`.
-    pub(crate) answers: Tensor<2>,
+    /// Averages over the verdicts, `[completions, len]`.
+    pub(crate) verdicts: Tensor<2>,
     /// 1.0 where a mark holds of the token before, `[completions * len, MARKS]`.
     pub(crate) marks: Tensor<2>,
     /// Averages over the tokens that have marks, `[completions * len, 1]`.
@@ -159,7 +189,7 @@ impl Targets {
     pub(crate) fn new(lessons: &[Lesson], batch: &Batch) -> Self {
         let [n, len] = batch.targets.dims();
         let mut words = vec![0.0f32; n * len];
-        let mut answers = vec![0.0f32; n * len];
+        let mut verdicts = vec![0.0f32; n * len];
         let mut marked = vec![0.0f32; n * len];
         let mut marks = vec![0.0f32; n * len * MARKS];
         for (row, (tokens, kinds)) in lessons.iter().flat_map(Lesson::questions).enumerate() {
@@ -182,7 +212,7 @@ impl Targets {
                 }
             }
             if kinds.len() < tokens.len() {
-                answers[row * len + kinds.len()] = 1.0;
+                verdicts[row * len + kinds.len()] = 1.0;
             }
         }
         let device = batch.mask.device();
@@ -191,7 +221,7 @@ impl Targets {
         };
         Self {
             words: tensor(averaging(words), [n, len]),
-            answers: tensor(averaging(answers), [n, len]),
+            verdicts: tensor(averaging(verdicts), [n, len]),
             marks: tensor(marks, [n * len, MARKS]),
             marked: tensor(averaging(marked), [n * len, 1]),
         }

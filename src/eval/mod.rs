@@ -25,7 +25,7 @@ use crate::label::{Labeler, Pair};
 use crate::progress::Progress;
 use crate::record::kept::{Kept, resume};
 use crate::record::{Compared, Comparison, Completion};
-use crate::world::Oracle;
+use crate::world::{Assessment, Oracle};
 use length::length_controlled_win_rate;
 use stats::{Interval, wilson};
 
@@ -50,7 +50,7 @@ fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
-/// What a policy's completions are like, measured by the embedded world's truth where there is one.
+/// What a policy's completions are like, measured by the truth of an embedded world where there is one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PolicyReport {
     /// Tokens per completion.
@@ -67,6 +67,9 @@ pub struct PolicyReport {
     /// Upper bound of the KL divergence in nats from the policy that it chose from, of best-of-n.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kl_bound: Option<f64>,
+    /// Share of completions that are harmless, each by itself (section 2.3 of the paper).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub harmless_rate: Option<f64>,
 }
 
 /// `eval.json`.
@@ -169,16 +172,17 @@ fn describe(completions: &[Completion], oracle: Option<&Oracle>) -> Result<Polic
         ..Default::default()
     };
     if let Some(oracle) = oracle {
-        let (mut hallucination, mut coverage, mut fluency) = (0.0, 0.0, 0.0);
-        for row in completions {
-            let found = oracle.assess_id(&row.prompt_id, &row.completion)?;
-            hallucination += f64::from(found.hallucination_rate) / n;
-            coverage += f64::from(found.coverage) / n;
-            fluency += f64::from(found.fluency) / n;
-        }
-        report.hallucination_rate = Some(hallucination);
-        report.coverage = Some(coverage);
-        report.fluency = Some(fluency);
+        let assess = |row: &Completion| oracle.assess_id(&row.prompt_id, &row.completion);
+        let found: Vec<Assessment> = completions.iter().map(assess).collect::<Result<_>>()?;
+        let mean = |of: fn(&Assessment) -> Option<f32>| {
+            let sum = |sum: f64, value: f32| sum + f64::from(value) / n;
+            let values: Option<Vec<f32>> = found.iter().map(of).collect();
+            values.map(|values| values.into_iter().fold(0.0, sum))
+        };
+        report.hallucination_rate = mean(|found| found.hallucination_rate);
+        report.coverage = mean(|found| found.coverage);
+        report.fluency = mean(|found| Some(found.fluency));
+        report.harmless_rate = mean(|found| found.harmless.map(|is| f32::from(u8::from(is))));
     }
     Ok(report)
 }

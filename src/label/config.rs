@@ -13,7 +13,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::precision::Precision;
-use crate::world::World;
+use crate::world::{self, World};
 
 /// Who judges.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ pub enum LabelerConfig {
         /// Who they are.
         members: Vec<MemberConfig>,
     },
-    /// The embedded world's truth: the simulated human.
+    /// The truth of the embedded world that the texts are from: the simulated human.
     Oracle,
 }
 
@@ -289,6 +289,20 @@ impl LabelerConfig {
 }
 
 impl AskConfig {
+    /// What the shipped labelers of an embedded world were trained on.
+    pub fn of_world(world: World) -> Self {
+        let prompt = match world.task {
+            world::Task::Tldr => "tiny-tldr",
+            world::Task::Helpful => "tiny-helpful",
+            world::Task::Harmless => "tiny-harmless",
+        };
+        Self {
+            prompt: prompt.into(),
+            score_prompt: format!("{prompt}-score"),
+            ..Self::default()
+        }
+    }
+
     /// Checks every range; `field` is the path of this table in the run file. Prompts are read when
     /// the labeler is made.
     ///

@@ -1,4 +1,4 @@
-//! The embedded world's truth as a labeler: the simulated human of the RLHF baseline, and the judge
+//! The truth of an embedded world as a labeler: the simulated human of the RLHF baseline, and the judge
 //! of the results. Also the pairs of that world on which other labelers are held against it.
 
 use super::{Candidate, Judgement, Labeler, Pair, Scored};
@@ -21,21 +21,20 @@ impl OracleLabeler {
     }
 }
 
-/// `n` pairs of summaries of mixed quality that no labeler was trained on, as [`label`](super::label)
+/// `n` pairs of answers of mixed quality that no labeler was trained on, as [`label`](super::label)
 /// takes them. One of each pair is better: the oracle's ties are left out.
-pub fn held_out_pairs(n: usize) -> Vec<Completion> {
+pub fn held_out_pairs(world: World, n: usize) -> Vec<Completion> {
     /// Stream of the world's random numbers that writes the pair.
     const PAIR_STREAM: u64 = 2;
-    let world = World::tiny_tldr();
     let oracle = Oracle::new(world);
     let pair = |index| {
-        let post = world.post(Split::LabelerTest, index);
+        let case = world.case(Split::LabelerTest, index);
         let mut rng = world.rng(Split::LabelerTest, index, PAIR_STREAM);
-        let texts = [(); 2].map(|()| world::mixed(&post, &mut rng));
-        let [a, b] = texts.each_ref().map(|text| oracle.assess(&post, text));
+        let texts = [(); 2].map(|()| case.mixed(&mut rng));
+        let [a, b] = texts.each_ref().map(|text| oracle.assess(&case, text));
         let completion = |(index, text): (usize, String)| Completion {
-            prompt_id: post.id.clone(),
-            prompt: post.text.as_str().into(),
+            prompt_id: case.id().into(),
+            prompt: case.text().into(),
             index,
             n_tokens: world::tokens(&text).len(),
             completion: text,
@@ -87,12 +86,14 @@ mod tests {
 
     #[test]
     fn held_out_pairs_are_decided_and_the_oracle_agrees_with_itself() {
-        let pairs = held_out_pairs(40);
-        assert_eq!(pairs.len(), 80);
-        assert!(pairs[0].prompt_id.starts_with("labeler_test-"));
-        let mut oracle = OracleLabeler::new(World::tiny_tldr());
-        let preferences = label(&mut oracle, &pairs).unwrap().preferences;
-        let found = alignment(&preferences, &mut oracle).unwrap();
-        assert_eq!((found.n, found.alignment, found.one_order), (40, 1.0, 1.0));
+        for world in World::ALL {
+            let pairs = held_out_pairs(world, 40);
+            assert_eq!(pairs.len(), 80);
+            assert!(pairs[0].prompt_id.contains("labeler_test-"));
+            let mut oracle = OracleLabeler::new(world);
+            let preferences = label(&mut oracle, &pairs).unwrap().preferences;
+            let found = alignment(&preferences, &mut oracle).unwrap();
+            assert_eq!((found.n, found.alignment, found.one_order), (40, 1.0, 1.0));
+        }
     }
 }

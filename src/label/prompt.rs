@@ -15,11 +15,21 @@ use super::exemplar::ExemplarBlock;
 use crate::error::{Error, Result};
 
 /// Names and texts of the prompts that come with the crate.
-pub const BUILT_IN: [(&str, &str); 13] = [
+pub const BUILT_IN: [(&str, &str); 17] = [
     ("tiny-tldr", include_str!("prompts/tiny-tldr.toml")),
     (
         "tiny-tldr-score",
         include_str!("prompts/tiny-tldr-score.toml"),
+    ),
+    ("tiny-helpful", include_str!("prompts/tiny-helpful.toml")),
+    (
+        "tiny-helpful-score",
+        include_str!("prompts/tiny-helpful-score.toml"),
+    ),
+    ("tiny-harmless", include_str!("prompts/tiny-harmless.toml")),
+    (
+        "tiny-harmless-score",
+        include_str!("prompts/tiny-harmless-score.toml"),
     ),
     ("summary-base", include_str!("prompts/summary-base.toml")),
     (
@@ -319,7 +329,7 @@ mod tests {
             let prompt = Prompt::load(name).unwrap();
             let is_score = name.ends_with("score") || name == "yes-no";
             assert_eq!(prompt.file.task == Task::Score, is_score, "{name}");
-            let inverted = name.starts_with("harmless") && !is_score;
+            let inverted = name.contains("harmless") && !is_score;
             assert_eq!(prompt.file.choose == Choose::Worse, inverted, "{name}");
         }
         let files = std::fs::read_dir("src/label/prompts").unwrap();

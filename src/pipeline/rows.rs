@@ -53,7 +53,7 @@ impl Pipeline {
         })
     }
 
-    /// Stage 2: preferences between the completions; with the embedded world, held against its
+    /// Stage 2: preferences between the completions; with an embedded world, held against its
     /// truth.
     ///
     /// # Errors
@@ -94,8 +94,8 @@ impl Pipeline {
         for row in kept.read()? {
             counts.add(&row?);
         }
-        let alignment = match self.config.data.oracle() {
-            Some(_) => Some(aligned(preferences()?)?.alignment()),
+        let alignment = match self.config.data.world() {
+            Some(world) => Some(aligned(world, preferences()?)?.alignment()),
             None => None,
         };
         if let Some(found) = &alignment {
@@ -227,9 +227,12 @@ impl Pipeline {
     }
 }
 
-/// Preferences against the truth of the embedded world.
-fn aligned(rows: impl Iterator<Item = Result<Preference>>) -> Result<AlignmentCounts> {
-    let mut gold = OracleLabeler::new(World::tiny_tldr());
+/// Preferences against the truth of an embedded world.
+fn aligned(
+    world: World,
+    rows: impl Iterator<Item = Result<Preference>>,
+) -> Result<AlignmentCounts> {
+    let mut gold = OracleLabeler::new(world);
     let mut counts = AlignmentCounts::default();
     let mut rows = rows.peekable();
     while rows.peek().is_some() {

@@ -9,16 +9,17 @@ use std::iter;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::paper;
+use super::paper::{self, PaperTask};
 
 /// Known names in the order to show them in, the pairs and labelers of [`paper`] aside.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "oracle",
     "labeler",
     "mean_length",
     "hallucination_rate",
     "coverage",
     "fluency",
+    "harmless_rate",
     "sft",
     "sample",
     "label",
@@ -51,9 +52,10 @@ pub fn table(summary: &Value) -> String {
 
 /// The tables that the summary has numbers for.
 pub(super) fn tables(summary: &Value) -> Vec<Table> {
+    let task = PaperTask::of(summary["task"].as_str());
     let tables = [
-        win_rates(&summary["win_rate"]),
-        policies(&summary["policies"]),
+        win_rates(&summary["win_rate"], task),
+        policies(&summary["policies"], task),
         labelers(&summary["labeler"]),
         reward_model(&summary["reward_model"]),
         cost(summary),
@@ -73,7 +75,7 @@ pub(super) fn sort_names<T: AsRef<str>>(names: &mut [T]) {
     names.sort_by_key(|name| (rank(name.as_ref()), name.as_ref().to_string()));
 }
 
-fn win_rates(judges: &Value) -> Table {
+fn win_rates(judges: &Value, task: PaperTask) -> Table {
     let names = keys([judges]);
     let pairs = keys(names.iter().map(|judge| &judges[judge]));
     let cells = |pair: &String| {
@@ -81,9 +83,15 @@ fn win_rates(judges: &Value) -> Table {
             let pair = &judges[judge][pair];
             rate(&pair["rate"], &pair["ci"], &pair["length_controlled"])
         });
-        let paper = paper::win_rate(pair).map_or(ABSENT.to_string(), |paper| {
-            let (rate, controlled) = (100.0 * paper.rate, 100.0 * paper.length_controlled);
-            format!("{rate:.0}% ({controlled:.0})")
+        let paper = paper::win_rate(task, pair).map_or(ABSENT.to_string(), |paper| {
+            let controlled = paper
+                .length_controlled
+                .map(|rate| format!(" ({:.0})", 100.0 * rate));
+            format!(
+                "{:.0}%{}",
+                100.0 * paper.rate,
+                controlled.unwrap_or_default()
+            )
         });
         let name = iter::once(pair.replace("_vs_", " vs "));
         name.chain(ours).chain([paper]).collect()
@@ -100,9 +108,11 @@ fn win_rates(judges: &Value) -> Table {
     };
     Table {
         caption: format!("Win rate [95% interval] (length-controlled) by judge{size}"),
-        note: "Paper: Lee et al. 2023, arXiv:2309.00267, Table 1, summarization: other models \
-               and data, people as judges."
-            .into(),
+        note: format!(
+            "Paper: Lee et al. 2023, arXiv:2309.00267, Table 1, {}: other models and data, people as \
+             judges.",
+            task.name()
+        ),
         head: iter::once("comparison".to_string())
             .chain(names.iter().cloned())
             .chain(["paper".to_string()])
@@ -111,20 +121,30 @@ fn win_rates(judges: &Value) -> Table {
     }
 }
 
-fn policies(policies: &Value) -> Table {
+fn policies(policies: &Value, task: PaperTask) -> Table {
     let names = keys([policies]);
+    let of_paper = |name: &String| {
+        let percent = |rate: f64| format!("{:.0}%", 100.0 * rate);
+        paper::harmless_rate(name).map_or(ABSENT.to_string(), percent)
+    };
+    let is_harmless = task == PaperTask::Harmless;
     let columns = keys(names.iter().map(|name| &policies[name]));
     let cells = |name: &String| {
         let numbers = columns
             .iter()
             .map(|column| quantity(column, &policies[name][column]));
-        iter::once(name.clone()).chain(numbers).collect()
+        let paper = is_harmless.then(|| of_paper(name));
+        iter::once(name.clone())
+            .chain(numbers)
+            .chain(paper)
+            .collect()
     };
     Table {
         caption: "Policies: means over their completions".into(),
         note: String::new(),
         head: iter::once("policy".to_string())
             .chain(columns.iter().map(|column| spaced(column)))
+            .chain(is_harmless.then(|| "paper: harmless rate".to_string()))
             .collect(),
         rows: names.iter().map(cells).collect(),
     }
@@ -293,81 +313,4 @@ pub(super) fn plain(table: &Table) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn columns_are_aligned() {
-        let summary = json!({
-            "win_rate": {
-                "labeler": {
-                    "rlaif_vs_sft": {"rate": 0.9, "ci": [null, null], "n": 500},
-                },
-                "oracle": {
-                    "x_vs_y": {"rate": null, "n": 400},
-                    "rlaif_vs_sft":
-                        {"rate": 0.71, "ci": [0.682, 0.739], "n": 500, "length_controlled": 0.591},
-                },
-            },
-            "policies": {
-                "rlaif": {"coverage": 0.5, "mean_length": 21.04, "hallucination_rate": 0.125},
-                "sft": {"coverage": 0.25, "mean_length": 9.96},
-            },
-            "labeler": {"m": {"alignment": 0.8, "ci": [0.75, 0.85], "same_position": 0.1,
-                "policy_alignment": 0.7, "policy_ci": [0.6, 0.8]}},
-            "reward_model": {"accuracy": 0.775, "ci": [0.7, 0.8], "longer_chosen": 0.5,
-                "length_correlation": null, "ece": 0.0625,
-                "reliability": [{"confidence": 0.6, "accuracy": 0.5, "n": 8}]},
-            "seconds": {"total": 100.25, "sft": 40.0, "aaa": 1},
-            "tokens_per_second": {"generate": 1500.0},
-            "peak_memory_mb": 512.0,
-        });
-        let expected = "\
-Win rate [95% interval] (length-controlled) by judge; 400 to 500 prompts
-comparison                       oracle  labeler     paper
-rlaif vs sft  71.0% [68.2, 73.9] (59.1)    90.0%  71% (59)
-x vs y                                -        -         -
-Paper: Lee et al. 2023, arXiv:2309.00267, Table 1, summarization: other models and data, \
-people as judges.
-
-Policies: means over their completions
-policy  mean length  hallucination rate  coverage
-sft            10.0                   -     0.250
-rlaif          21.0               12.5%     0.500
-
-Labelers: agreement with the preferred order [95% interval], and how often the position decides
-labeler           alignment  same position  on the policy's pairs     paper  paper alignment  \
-paper same position
-m        80.0% [75.0, 85.0]          10.0%     70.0% [60.0, 80.0]  PaLM 2 L            78.0%  \
-\x20             18.0%
-Paper: the labeler of the same rank by size, Tables 3 and 4, summarization: other models and data.
-
-Reward model, on pairs it was not trained on [95% interval]
-quantity                                     value
-accuracy                        77.5% [70.0, 80.0]
-of one that knows only lengths               50.0%
-calibration error                            0.062
-right where it says 60.0%               50.0% of 8
-
-Time and memory
-stage                      value
-sft                       40.0 s
-aaa                        1.0 s
-total                    100.2 s
-speed: generate  1500.0 tokens/s
-peak memory             512.0 MB
-";
-        let found = table(&summary);
-        assert_eq!(found, expected, "\n{found}");
-    }
-
-    #[test]
-    fn what_is_missing_is_left_out() {
-        for summary in [json!({}), json!([1]), json!({"seed": 17, "win_rate": 3})] {
-            assert_eq!(tables(&summary), []);
-            assert_eq!(table(&summary), "");
-        }
-    }
-}
+mod tests;

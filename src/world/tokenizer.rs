@@ -22,8 +22,8 @@ const SPECIAL: [&str; 4] = ["<pad>", "<s>", "</s>", "<unk>"];
 ///
 /// # Errors
 /// [`Error::File`] if the `tokenizers` crate refuses a part.
-pub fn build_tokenizer(extra_texts: &[&str]) -> Result<Tokenizer> {
-    let mut words = World::lexicon();
+pub fn build_tokenizer(world: World, extra_texts: &[&str]) -> Result<Tokenizer> {
+    let mut words = world.lexicon();
     words.extend((1..=10).map(|number| number.to_string()));
     for text in extra_texts {
         words.extend(split(text)?);
@@ -74,24 +74,33 @@ mod tests {
 
     #[test]
     fn texts_survive_a_round_trip() {
-        let world = World::tiny_tldr();
-        let tokenizer = build_tokenizer(&[]).unwrap();
-        for index in 0..1_000 {
-            let post = world.post(Split::Pretrain, index).text;
-            for text in [post, world.demonstration(Split::Pretrain, index)] {
-                let encoding = tokenizer.encode(text.as_str(), true).unwrap();
-                assert_eq!(encoding.get_ids()[0], 1);
-                assert!(!encoding.get_ids().contains(&3), "unknown word in `{text}`");
-                assert_eq!(encoding.len(), 1 + super::super::tokens(&text).len());
-                assert_eq!(tokenizer.decode(encoding.get_ids(), true).unwrap(), text);
+        for world in World::ALL {
+            let tokenizer = build_tokenizer(world, &[]).unwrap();
+            for index in 0..1_000 {
+                let prompt = world.case(Split::Pretrain, index).text().to_owned();
+                for text in [prompt, world.demonstration(Split::Pretrain, index)] {
+                    let encoding = tokenizer.encode(text.as_str(), true).unwrap();
+                    assert_eq!(encoding.get_ids()[0], 1);
+                    assert!(!encoding.get_ids().contains(&3), "unknown word in `{text}`");
+                    assert_eq!(encoding.len(), 1 + super::super::tokens(&text).len());
+                    assert_eq!(tokenizer.decode(encoding.get_ids(), true).unwrap(), text);
+                }
             }
         }
     }
 
     #[test]
     fn ids_are_fixed() {
-        let a = build_tokenizer(&["Which summary is better? TL;DR: {summary}"]).unwrap();
-        let b = build_tokenizer(&["TL;DR: {summary} Which summary is better?"]).unwrap();
+        let a = build_tokenizer(
+            World::tiny_tldr(),
+            &["Which summary is better? TL;DR: {summary}"],
+        )
+        .unwrap();
+        let b = build_tokenizer(
+            World::tiny_tldr(),
+            &["TL;DR: {summary} Which summary is better?"],
+        )
+        .unwrap();
         assert_eq!(a.to_string(true).unwrap(), b.to_string(true).unwrap());
         for (id, token) in (0..).zip(SPECIAL) {
             assert_eq!(a.token_to_id(token), Some(id));
@@ -101,13 +110,15 @@ mod tests {
         }
         println!(
             "vocabulary: {}",
-            build_tokenizer(&[]).unwrap().get_vocab_size(true)
+            build_tokenizer(World::tiny_tldr(), &[])
+                .unwrap()
+                .get_vocab_size(true)
         );
     }
 
     #[test]
     fn a_saved_tokenizer_is_the_same() {
-        let tokenizer = build_tokenizer(&[]).unwrap();
+        let tokenizer = build_tokenizer(World::tiny_tldr(), &[]).unwrap();
         let json = tokenizer.to_string(true).unwrap();
         let loaded: Tokenizer = json.parse().unwrap();
         assert_eq!(loaded.to_string(true).unwrap(), json);

@@ -2,13 +2,13 @@
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use rand::seq::{SliceRandom, index};
+use rand::seq::SliceRandom;
 
 use super::grammar::{Order, PLAIN, layout, render};
-use super::pick;
 use super::post::Post;
-use super::text::{join, tokens};
 use super::values::{Facts, Mention, Slot};
+use crate::world::edit::{choose, garble};
+use crate::world::pick;
 
 /// What is wrong with a summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,12 +36,6 @@ impl Flaw {
     ];
 }
 
-/// Words that a hasty writer drops.
-const FUNCTION_WORDS: [&str; 26] = [
-    "a", "about", "after", "an", "at", "because", "before", "can", "could", "do", "for", "i", "in",
-    "is", "it", "may", "my", "near", "of", "on", "our", "should", "the", "this", "to", "we",
-];
-
 /// Writes a summary of the post with that flaw.
 pub fn summary(post: &Post, flaw: Flaw, rng: &mut StdRng) -> String {
     write(post, &[flaw], rng)
@@ -51,7 +45,7 @@ pub fn summary(post: &Post, flaw: Flaw, rng: &mut StdRng) -> String {
 ///
 /// It is flawless with probability 0.25, has one given flaw with 0.15 each, and two different
 /// ones with 0.15.
-pub fn mixed(post: &Post, rng: &mut StdRng) -> String {
+pub(super) fn mixed(post: &Post, rng: &mut StdRng) -> String {
     let (flaw, other) = two_flaws(rng);
     match rng.random_range(0..20) {
         0..5 => write(post, &[], rng),
@@ -82,7 +76,7 @@ fn write(post: &Post, flaws: &[Flaw], rng: &mut StdRng) -> String {
         text = pad(text, post, rng);
     }
     if flaws.contains(&Flaw::Disfluent) {
-        text = garble(&text, rng);
+        text = garble(&text, 2..=5, rng);
     }
     text
 }
@@ -121,42 +115,18 @@ fn pad(text: String, post: &Post, rng: &mut StdRng) -> String {
         .join(" ")
 }
 
-/// Makes 2 to 5 edits at different words, from right to left so that none undoes another.
-fn garble(text: &str, rng: &mut StdRng) -> String {
-    let mut words = tokens(text);
-    let is_word = |word: &str| word.starts_with(char::is_alphanumeric);
-    let spots: Vec<usize> = (0..words.len())
-        .filter(|&spot| is_word(words[spot]))
-        .collect();
-    let mut spots = choose(&spots, rng.random_range(2..=5), rng);
-    spots.sort_unstable();
-    for spot in spots.into_iter().rev() {
-        let next_is_word = words.get(spot + 1).is_some_and(|next| is_word(next));
-        match rng.random_range(0..3) {
-            0 if FUNCTION_WORDS.contains(&words[spot]) => drop(words.remove(spot)),
-            1 if next_is_word => words.swap(spot, spot + 1),
-            _ => words.insert(spot, words[spot]),
-        }
-    }
-    join(&words)
-}
-
-/// Draws `amount` different items, or all there are.
-fn choose<T: Copy>(items: &[T], amount: usize, rng: &mut StdRng) -> Vec<T> {
-    let chosen = index::sample(rng, items.len(), amount.min(items.len()));
-    chosen.into_iter().map(|item| items[item]).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{Split, World};
     use super::*;
+    use crate::world::text::tokens;
+    use crate::world::tldr::tests::post;
+    use crate::world::{Split, World};
 
     #[test]
     fn references_are_short() {
         let world = World::tiny_tldr();
         for index in 0..2_000 {
-            let post = world.post(Split::Test, index);
+            let post = post(world, Split::Test, index);
             let text = summary(&post, Flaw::None, &mut world.rng(Split::Test, index, 2));
             let n_tokens = tokens(&text).len();
             assert!((15..=26).contains(&n_tokens), "{n_tokens}: {text}");
@@ -168,7 +138,7 @@ mod tests {
         let world = World::tiny_tldr();
         let flawless = (0..4_000)
             .filter(|&index| {
-                let post = world.post(Split::Rl, index);
+                let post = post(world, Split::Rl, index);
                 let references = Order::ALL.map(|order| render(&layout(order, &[]), post.facts));
                 references.contains(&world.demonstration(Split::Rl, index))
             })

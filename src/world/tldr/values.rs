@@ -122,7 +122,8 @@ impl Facts {
     }
 }
 
-const PERSONS: [&str; 30] = [
+/// First names.
+pub(in crate::world) const PERSONS: [&str; 30] = [
     "anna", "tom", "maria", "peter", "lucy", "james", "sofia", "david", "emma", "oliver", "clara",
     "henry", "julia", "victor", "nora", "felix", "grace", "martin", "alice", "samuel", "ruth",
     "simon", "eva", "george", "hannah", "leo", "monica", "paul", "tina", "walter",

@@ -8,9 +8,9 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use super::grammar::PLAIN;
-use super::pick;
-use super::text::tokens;
 use super::values::{Facts, Mention, Slot};
+use crate::world::pick;
+use crate::world::text::tokens;
 
 /// Shortest post in tokens.
 const MIN_TOKENS: usize = 50;
@@ -85,7 +85,7 @@ pub(super) fn templates() -> impl Iterator<Item = &'static str> {
 }
 
 /// Draws facts and writes them up.
-pub(super) fn write(id: String, rng: &mut StdRng) -> Post {
+pub(in crate::world) fn write(id: String, rng: &mut StdRng) -> Post {
     let facts = Facts(Slot::ALL.map(|slot| rng.random_range(0..slot.values().len())));
     let opening = facts.fill(pick(&OPENINGS, rng));
     let reason = facts.fill(pick(&REASONS, rng));
@@ -162,14 +162,15 @@ fn count(sentences: &[String]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Split, World};
     use super::*;
+    use crate::world::tldr::tests::post;
+    use crate::world::{Split, World};
 
     #[test]
     fn posts_have_50_to_120_tokens() {
         let world = World::tiny_tldr();
         let lengths: Vec<usize> = (0..2_000)
-            .map(|index| tokens(&world.post(Split::Preference, index).text).len())
+            .map(|index| tokens(world.case(Split::Preference, index).text()).len())
             .collect();
         let (min, max) = (lengths.iter().min().unwrap(), lengths.iter().max().unwrap());
         let mean = lengths.iter().sum::<usize>() as f32 / 2_000.0;
@@ -182,7 +183,7 @@ mod tests {
     fn each_true_fact_is_told_once_and_no_distractor_is_true() {
         let world = World::tiny_tldr();
         for index in 0..2_000 {
-            let post = world.post(Split::Test, index);
+            let post = post(world, Split::Test, index);
             let text = format!(" {} ", tokens(&post.text).join(" "));
             for slot in Slot::ALL {
                 let phrase = format!(" {} ", post.facts.get(slot).text());

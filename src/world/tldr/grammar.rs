@@ -2,11 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::text::tokens;
 use super::values::{Facts, Slot};
-
-/// Stands before the first and after the last token of a text.
-pub(super) const EDGE: &str = "";
+use crate::world::language::{Bigram, EDGE};
+use crate::world::text::{join, tokens};
 
 /// Sentences that tell nothing. Posts contain them, padded summaries copy them.
 ///
@@ -120,7 +118,7 @@ pub(super) fn render(pieces: &[Piece], facts: Facts) -> String {
             Piece::Value(slot) => tokens(facts.get(slot).text()),
         })
         .collect();
-    super::text::join(&words)
+    join(&words)
 }
 
 /// The fixed words of every layout.
@@ -133,7 +131,7 @@ pub(super) fn words() -> impl Iterator<Item = &'static str> {
 
 /// Every pair of neighbouring tokens, [`EDGE`] included, in a fluent text: a summary with any
 /// values and any facts left out, followed by any number of [`PLAIN`] sentences.
-pub(super) fn legal_bigrams() -> HashSet<(&'static str, &'static str)> {
+pub(super) fn legal_bigrams() -> HashSet<Bigram> {
     let mut bigrams = HashSet::new();
     let mut neighbours = HashSet::new();
     for pieces in layouts() {

@@ -12,8 +12,6 @@
 //! `cargo run --release --example summarize_rlaif -- --algorithm reinforce --seed 18 --run
 //! runs/other`
 
-#![expect(clippy::print_stdout, reason = "an example prints")]
-
 mod comparison;
 
 use comparison::Comparison;

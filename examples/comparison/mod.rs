@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use rlaif::cli::{interrupt_on_ctrl_c, log_to_stderr};
+use rlaif::cli::{interrupt_on_ctrl_c, log_to_stderr, print};
 use rlaif::config::{Config, LabelerConfig};
 use rlaif::eval::{self, EvalReport};
 use rlaif::label::config::AskConfig;
@@ -96,9 +96,12 @@ pub(crate) fn run(comparison: &Comparison) -> rlaif::Result<()> {
     );
     rlaif.run.write_json("summary.json", &summary)?;
     report::write(&rlaif.run)?;
-    println!("{}", report::table(&summary));
+    print(report::table(&summary))?;
     print_samples(&rlaif)?;
-    println!("\nwrote {}", rlaif.run.path("report.html").display());
+    print(format_args!(
+        "\nwrote {}",
+        rlaif.run.path("report.html").display()
+    ))?;
     Ok(())
 }
 
@@ -263,9 +266,9 @@ fn print_samples(rlaif: &Pipeline) -> rlaif::Result<()> {
         all.push(read_jsonl(rlaif.run.path(format!("eval/{name}.jsonl")))?);
     }
     for i in 0..all[0].len().min(3) {
-        println!("\n{}", all[0][i].prompt.transcript());
+        print(format_args!("\n{}", all[0][i].prompt.transcript()))?;
         for (name, completions) in names.iter().zip(&all) {
-            println!("  {name:8} {}", completions[i].completion);
+            print(format_args!("  {name:8} {}", completions[i].completion))?;
         }
     }
     Ok(())

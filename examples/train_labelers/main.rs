@@ -8,8 +8,6 @@
 //! first phase teaches the words of answers, and of each word whether it is right, so that the model
 //! learns to look things up in the prompt; a labeler's second phase teaches the verdicts as well.
 
-#![expect(clippy::print_stdout, reason = "an example prints")]
-
 mod card;
 mod teacher;
 
@@ -24,6 +22,7 @@ use clap::{Parser, ValueEnum};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rlaif::batch::{Batch, Tree};
+use rlaif::cli::print;
 use rlaif::label::config::AskConfig;
 use rlaif::label::{
     Asking, LocalAnswerer, OracleLabeler, Positions, PromptedLabeler, alignment, held_out_pairs,
@@ -160,7 +159,7 @@ fn main() -> rlaif::Result<()> {
     let device = Device::flex().autodiff();
     let mut rng = StdRng::seed_from_u64(args.seed);
     let model = model::randomize(config.init(&device), &mut rng);
-    println!("{name}: {} parameters", model.num_params());
+    print(format_args!("{name}: {} parameters", model.num_params()))?;
     let teacher = Teacher {
         subjects,
         cue: args.world.cue(),
@@ -187,7 +186,7 @@ fn main() -> rlaif::Result<()> {
         Size::Base => card::base(&args, &made),
         _ => {
             let result = evaluate(&args, &model, &teacher.tokenizer, args.test_pairs)?;
-            println!("{result}");
+            print(&result)?;
             card::labeler(&args, &made, &result)
         }
     };
@@ -281,10 +280,10 @@ fn train(args: &Args, phase: Phase, student: Student, teacher: &Teacher) -> rlai
             let told = Tensor::cat(vec![words.clone(), verdicts.clone(), marks.clone()], 0);
             let told = told.try_into_vec_as::<f32>()?;
             let secs = started.elapsed().as_secs_f64();
-            println!(
+            print(format_args!(
                 "step {:>5} {secs:>5.0} s  words, verdicts, marks {told:.4?}",
                 step + 1
-            );
+            ))?;
         }
         let loss = match phase {
             Phase::Words => words + marks,
@@ -293,7 +292,7 @@ fn train(args: &Args, phase: Phase, student: Student, teacher: &Teacher) -> rlai
         learner = learner.step(loss)?.0;
         if phase == Phase::Verdicts && args.check_every > 0 && (step + 1) % args.check_every == 0 {
             let model = learner.model.model.valid();
-            println!("{}", evaluate(args, &model, &teacher.tokenizer, 300)?);
+            print(evaluate(args, &model, &teacher.tokenizer, 300)?)?;
         }
     }
     Ok(learner.model)

@@ -9,6 +9,7 @@ mod inspect;
 mod label;
 mod model;
 mod out;
+mod plan;
 mod revise;
 mod run;
 mod score;
@@ -93,6 +94,8 @@ enum Verb {
     Score(score::Score),
     /// Say what a model folder holds and how much memory its uses need.
     Inspect(inspect::Inspect),
+    /// Say what a run will take: tokens, hours, memory and money.
+    Plan(plan::PlanArgs),
     /// List the backends and whether this binary holds them.
     Devices,
 }
@@ -193,6 +196,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Verb::Chat(chat) => chat.run(),
         Verb::Score(score) => score.run(),
         Verb::Inspect(inspect) => inspect.run(),
+        Verb::Plan(plan) => plan.run(),
         Verb::Devices => list_devices(),
     }
 }

@@ -17,6 +17,7 @@ use crate::eval::best_of::BestOfConfig;
 use crate::generate::SamplingConfig;
 pub use crate::label::LabelerConfig;
 use crate::model::LoraConfig;
+use crate::plan::PlanConfig;
 use crate::precision::Precision;
 use crate::record::PairOptions;
 pub use crate::reward::RewardConfig;
@@ -55,6 +56,8 @@ pub struct Config {
     /// When a training saves what it needs to go on.
     #[serde(default)]
     pub checkpoint: CheckpointConfig,
+    /// What `rlaif plan` plans this run by; no stage looks at it.
+    pub plan: Option<PlanConfig>,
 }
 
 pub(crate) fn default_seed() -> u64 {
@@ -234,6 +237,9 @@ impl Config {
         }
         self.eval.sampling.validate("eval.sampling")?;
         self.validate_best_of()?;
+        if let Some(plan) = &self.plan {
+            plan.validate("plan")?;
+        }
         self.checkpoint.validate()
     }
 

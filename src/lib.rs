@@ -54,6 +54,7 @@ pub mod micro_batch;
 pub mod model;
 pub mod optim;
 pub mod pipeline;
+pub mod plan;
 pub mod precision;
 pub mod progress;
 pub mod prompt;

@@ -16,7 +16,8 @@ use burn::prelude::*;
 use serde_json::json;
 
 use self::inputs::{DPO, REWARD, RL, SFT};
-use self::models::Models;
+pub(crate) use self::models::Models;
+pub(crate) use self::plan::stage_names;
 pub use self::plan::{Planned, plan};
 use self::plan::{stages, table};
 pub use self::prepare::Goal;

@@ -13,7 +13,7 @@ use crate::tokenizer::Tokenizer;
 
 /// Reads models. Those with adapters on one base share its weights, so that a policy, its
 /// reference, its value model and its reward model are one model in memory.
-pub(super) struct Models {
+pub(crate) struct Models {
     loader: Loader,
     policy: PolicyConfig,
     seed: u64,
@@ -22,7 +22,7 @@ pub(super) struct Models {
 impl Models {
     /// # Errors
     /// The device does not compute in the policy's number format.
-    pub(super) fn new(device: &Device, config: &Config) -> Result<Self> {
+    pub(crate) fn new(device: &Device, config: &Config) -> Result<Self> {
         let loader = Loader::new(device).in_precision(config.policy.dtype)?;
         Ok(Self {
             loader: loader.packed(config.policy.lora.as_ref()),
@@ -45,7 +45,7 @@ impl Models {
     ///
     /// # Errors
     /// As [`model::load`], and when the adapters of the folder are not those of the run file.
-    pub(super) fn load_policy(&mut self, dir: &Path) -> Result<(Transformer, Tokenizer)> {
+    pub(crate) fn load_policy(&mut self, dir: &Path) -> Result<(Transformer, Tokenizer)> {
         let model = match &self.policy.lora {
             Some(lora) if !model::is_adapter(dir) => {
                 let mut rng = rng_for(self.seed, "lora", 0);

@@ -70,6 +70,11 @@ pub(super) fn stages(config: &Config) -> Vec<Stage> {
     stages
 }
 
+/// Their names.
+pub(crate) fn stage_names(config: &Config) -> Vec<&'static str> {
+    stages(config).into_iter().map(|stage| stage.name).collect()
+}
+
 /// A table that a stage cannot do without.
 pub(super) fn table<'a, T>(table: &'a Option<T>, name: &str) -> Result<&'a T> {
     let missing = || Error::Usage(format!("the run file has no table `{name}`"));

@@ -235,6 +235,12 @@ impl RewardTerms {
         self.0.iter().any(|term| term.kind == RewardKind::Model {})
     }
 
+    /// Whether one of the terms is the labeler's score.
+    pub fn has_direct(&self) -> bool {
+        let scores = |term: &RewardTerm| term.kind == RewardKind::Direct {};
+        self.0.iter().any(scores)
+    }
+
     /// Whether one of the terms is what a labeler says.
     pub fn has_labeler(&self) -> bool {
         let asks =

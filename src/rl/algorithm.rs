@@ -42,6 +42,19 @@ impl AlgorithmConfig {
         }
     }
 
+    /// Optimizer steps in a pass over a rollout batch.
+    pub fn mini_batches(&self) -> usize {
+        match self {
+            Self::Ppo(config) => config.num_mini_batches,
+            Self::Reinforce(_) => 1,
+            Self::ReinforceBatch(config) => config.num_mini_batches,
+            Self::Grpo(config) => config.num_mini_batches,
+            Self::Rloo(config) => config.num_mini_batches,
+            Self::OnlineDpo(config) => config.num_mini_batches,
+            Self::RejectionSampling(config) => config.num_mini_batches,
+        }
+    }
+
     /// The `kind` of the run file.
     pub(super) fn name(&self) -> &'static str {
         match self {

@@ -1,9 +1,11 @@
 //! The binary from outside: what it says of bad input, and (`smoke.rs`) one small run from start to
-//! end; `output.rs` has what comes of a standard output that cannot be written.
+//! end; `output.rs` has what comes of a standard output that cannot be written, `plan.rs` what a run
+//! will take.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod output;
+mod plan;
 mod smoke;
 
 use std::fs;

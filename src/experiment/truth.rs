@@ -6,7 +6,6 @@ use crate::error::{Error, Result};
 use crate::label::{Candidate, Judgement, Labeler, OracleLabeler, Pair, Scored, held_out_pairs};
 use crate::pipeline::Pipeline;
 use crate::record::{Completion, Method, Preference};
-use crate::world::World;
 
 /// Seeds take turns on this many blocks of the world's held-out pairs.
 const BLOCKS: u64 = 8;
@@ -17,10 +16,10 @@ pub(super) type Gold = (Vec<Completion>, Box<dyn Labeler>);
 /// `n` held-out pairs: of the embedded world, others for other seeds; or those of
 /// `data.preferences`.
 pub(super) fn held_out(run: &Pipeline, n: usize) -> Result<Gold> {
-    if run.config.data.oracle().is_some() {
+    if let Some(world) = run.config.data.world() {
         let block = (run.config.seed % BLOCKS) as usize;
-        let pairs = held_out_pairs(n * (block + 1)).split_off(2 * n * block);
-        return Ok((pairs, Box::new(OracleLabeler::new(World::tiny_tldr()))));
+        let pairs = held_out_pairs(world, n * (block + 1)).split_off(2 * n * block);
+        return Ok((pairs, Box::new(OracleLabeler::new(world))));
     }
     let Some(mut rows) = run.config.data.read_preferences()? else {
         let expected = "a file of labels, for this data has no truth of its own";
@@ -33,8 +32,8 @@ pub(super) fn held_out(run: &Pipeline, n: usize) -> Result<Gold> {
 
 /// The judge whose word is the truth about what policies write.
 pub(super) fn judge(run: &Pipeline) -> Result<Box<dyn Labeler>> {
-    match run.config.data.oracle() {
-        Some(_) => Ok(Box::new(OracleLabeler::new(World::tiny_tldr()))),
+    match run.config.data.world() {
+        Some(world) => Ok(Box::new(OracleLabeler::new(world))),
         None => run.labeler(&run.config.eval.judges[0]),
     }
 }

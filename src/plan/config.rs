@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::lengths::Lengths;
-use crate::config::{Config, DataConfig, at_least, read_toml};
+use crate::config::{Config, at_least, read_toml};
 use crate::error::{Error, Result};
 
 /// Lengths, rates and prices.
@@ -99,9 +99,9 @@ pub struct ModelRates {
     /// How it writes.
     pub decode: Option<DecodeRates>,
     /// A comparison of two completions, in one order.
-    pub comparison: Option<QuestionConfig>,
+    pub comparison: Option<QuestionRates>,
     /// A score of one completion.
-    pub score: Option<QuestionConfig>,
+    pub score: Option<QuestionRates>,
 }
 
 /// How a model writes: a step of decoding takes a time of its own and more for every row.
@@ -119,7 +119,7 @@ pub struct DecodeRates {
 /// What a labeler reads for a question.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct QuestionConfig {
+pub struct QuestionRates {
     /// Tokens of it, in the labeler's own.
     pub tokens: f64,
     /// Of those in a second; `score_tokens_per_second` of the model when absent.
@@ -214,20 +214,6 @@ impl RowCounts {
     /// # Errors
     /// A file cannot be read.
     pub fn of(config: &Config) -> Result<Self> {
-        if let DataConfig::TinyTldr {
-            demonstrations,
-            preference_prompts,
-            eval_prompts,
-            ..
-        } = config.data
-        {
-            return Ok(Self {
-                demonstrations,
-                preference_prompts,
-                preferences: 0,
-                eval_prompts,
-            });
-        }
         let data = &config.data;
         let mut rows = Self {
             demonstrations: 0,

@@ -21,7 +21,7 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use self::config::{
-    DecodeRates, DeviceConfig, LengthsConfig, ModelRates, PlanConfig, QuestionConfig, RowCounts,
+    DecodeRates, DeviceConfig, LengthsConfig, ModelRates, PlanConfig, QuestionRates, RowCounts,
 };
 pub use self::lengths::Lengths;
 pub use self::measure::measure;

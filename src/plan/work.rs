@@ -5,7 +5,7 @@ use std::ops::{Add, AddAssign};
 
 use serde::Serialize;
 
-use super::config::{ModelRates, PlanConfig, QuestionConfig, RowCounts};
+use super::config::{ModelRates, PlanConfig, QuestionRates, RowCounts};
 use super::lengths::write;
 use crate::config::{Config, LabelerConfig};
 use crate::error::{Error, Result};
@@ -184,7 +184,7 @@ impl<'a> Planner<'a> {
 
     fn answer(&self, name: &str, asked: Asked, price: Option<Price>) -> Result<Work> {
         let rates = self.given.rates(name)?;
-        let QuestionConfig {
+        let QuestionRates {
             tokens,
             tokens_per_second,
         } = match asked.question {

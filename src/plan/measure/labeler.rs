@@ -8,9 +8,8 @@ use super::seconds;
 use crate::config::{Config, LabelerConfig};
 use crate::error::Result;
 use crate::label::{Candidate, Labeler, Pair, Usage};
-use crate::plan::{PlanConfig, QuestionConfig};
+use crate::plan::{PlanConfig, QuestionRates};
 use crate::record::Prompt;
-use crate::world::World;
 
 /// Questions put to a labeler.
 const N_QUESTIONS: usize = 64;
@@ -55,7 +54,7 @@ pub(super) fn add(
     if rates.comparison.is_some() {
         return Ok(());
     }
-    let truth = config.data.oracle().map(|_| World::tiny_tldr());
+    let truth = config.data.world();
     // Nothing is kept of what a model on this machine answers.
     let mut labeler = labeler.init(device, truth, Path::new(""), config.seed)?;
     let compared = compared(labeler.as_mut(), questions)?;
@@ -74,7 +73,7 @@ pub(super) fn add(
 fn compared(
     labeler: &mut dyn Labeler,
     (prompts, answers): (&[Prompt], &[String]),
-) -> Result<QuestionConfig> {
+) -> Result<QuestionRates> {
     let n = prompts.len().min(N_QUESTIONS);
     let pair = |i: usize| Pair {
         prompt_id: &prompts[i].id,
@@ -96,7 +95,7 @@ fn compared(
 fn scored(
     labeler: &mut dyn Labeler,
     (prompts, answers): (&[Prompt], &[String]),
-) -> Result<QuestionConfig> {
+) -> Result<QuestionRates> {
     let n = prompts.len().min(N_QUESTIONS);
     let candidate = |i: usize| Candidate {
         prompt_id: &prompts[i].id,
@@ -114,9 +113,9 @@ fn scored(
     Ok(question(usage, secs))
 }
 
-fn question(usage: Usage, secs: f64) -> QuestionConfig {
+fn question(usage: Usage, secs: f64) -> QuestionRates {
     let tokens = usage.prompt_tokens as f64;
-    QuestionConfig {
+    QuestionRates {
         tokens: tokens / usage.requests.max(1) as f64,
         tokens_per_second: Some(tokens / secs),
     }

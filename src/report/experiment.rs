@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use super::plot::alone;
 use super::points::{Series, lines, rows};
 use crate::error::Result;
 use crate::eval::stats::Interval;
@@ -18,7 +19,7 @@ const ABSENT: &str = "-";
 pub fn write_experiment(dir: &Path, found: &Outcome) -> Result<()> {
     let (dir, name) = (RunDir::create(dir)?, &found.name);
     dir.write_json(format!("{name}.json"), found)?;
-    dir.write_text(format!("{name}.svg"), &drawing(found)?)?;
+    dir.write_text(format!("{name}.svg"), &alone(&drawing(found)?))?;
     let page = experiment_page(found) + &format!("\n![{name}]({name}.svg)\n");
     dir.write_text(format!("{name}.md"), &page)
 }

@@ -5,10 +5,6 @@ use super::plot::{self, Line};
 use crate::error::Result;
 use crate::run::RunDir;
 
-/// A grey that shows on white and on black: a picture beside a page does not know the colour of its
-/// text.
-const GREY: &str = "#7D7D7D";
-
 /// How `metric` of `stage` went over the steps of a run, as the text of an SVG file; `None` where it
 /// was not logged.
 ///
@@ -29,7 +25,7 @@ pub fn picture(run: &RunDir, stage: &str, metric: &str) -> Result<Option<String>
         run_idx: 0,
         points: plot::downsample(points),
     };
-    Ok(Some(plot::svg(&[line])?.replace("currentColor", GREY)))
+    Ok(Some(plot::alone(&plot::svg(&[line])?)))
 }
 
 #[cfg(test)]
@@ -49,7 +45,10 @@ mod tests {
             svg.starts_with("<svg ") && svg.contains("\n0.75\n"),
             "{svg}"
         );
-        assert!(svg.contains(GREY) && !svg.contains("currentColor"), "{svg}");
+        assert!(
+            svg.contains("#7D7D7D") && !svg.contains("currentColor"),
+            "{svg}"
+        );
         assert_eq!(picture(&run, "rl", "kl").unwrap(), None);
         assert_eq!(picture(&run, "sft", "reward").unwrap(), None);
     }

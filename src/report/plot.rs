@@ -26,6 +26,9 @@ pub(super) const MARGINS: Margins = Margins {
 /// colour of the page's text, be it dark or light.
 pub(super) const INK: RGBColor = RGBColor(1, 2, 3);
 
+/// A grey that shows on white and on black.
+const GREY: &str = "#7D7D7D";
+
 /// Okabe and Ito's colours (<https://jfly.uni-koeln.de/color/>), which colour-blind readers tell
 /// apart too; those that show on white and on black come first.
 const PALETTE: [RGBColor; 6] = [
@@ -89,6 +92,11 @@ pub(super) fn drawn_in(
     drop(area);
     let RGBColor(red, green, blue) = INK;
     Ok(svg.replace(&format!("#{red:02X}{green:02X}{blue:02X}"), "currentColor"))
+}
+
+/// A drawing for a file of its own: a picture beside a page does not know the colour of its text.
+pub(super) fn alone(svg: &str) -> String {
+    svg.replace("currentColor", GREY)
 }
 
 /// At most [`MAX_POINTS`] points: the first, the last, and of each stretch between them the lowest

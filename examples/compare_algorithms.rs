@@ -46,7 +46,7 @@ fn main() -> rlaif::Result<()> {
     log_to_stderr();
     let args = Args::parse();
     let mut config = Config::read(&args.configs[0], &args.overrides)?;
-    config.eval.judges = vec![LabelerConfig::Oracle];
+    config.eval.judges = vec![LabelerConfig::Oracle {}];
     let start = Pipeline::new(config, &args.run)?.ended_by(&interrupt_on_ctrl_c()?);
     start.sft()?;
     start.sample()?;

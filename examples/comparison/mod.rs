@@ -118,7 +118,7 @@ fn train(rlaif: &Pipeline) -> rlaif::Result<[Pipeline; 2]> {
         }
     })?;
     d_rlaif.rl()?;
-    let rlhf = rlaif.branch("rlhf", |config| config.labeler = LabelerConfig::Oracle)?;
+    let rlhf = rlaif.branch("rlhf", |config| config.labeler = LabelerConfig::Oracle {})?;
     rlhf.label()?;
     rlhf.reward()?;
     rlhf.rl()?;

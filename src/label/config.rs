@@ -44,7 +44,7 @@ pub enum LabelerConfig {
         members: Vec<MemberConfig>,
     },
     /// The truth of the embedded world that the texts are from: the simulated human.
-    Oracle,
+    Oracle {},
 }
 
 /// One labeler of several.
@@ -151,7 +151,7 @@ impl LabelerConfig {
     /// Names the first field that is out of range.
     pub fn validate(&self, field: &str) -> Result<()> {
         match self {
-            Self::Oracle => Ok(()),
+            Self::Oracle {} => Ok(()),
             Self::Local { ask, .. } => ask.validate(&format!("{field}.ask")),
             Self::Http(endpoint) => endpoint.validate(field),
             Self::Ensemble { members, .. } => {
@@ -179,7 +179,7 @@ impl LabelerConfig {
     /// Names what is missing.
     pub fn ready(&self) -> Result<()> {
         match self {
-            Self::Local { .. } | Self::Oracle => Ok(()),
+            Self::Local { .. } | Self::Oracle {} => Ok(()),
             Self::Http(endpoint) => endpoint.ready(),
             Self::Ensemble { members, .. } => {
                 members.iter().try_for_each(|member| member.labeler.ready())
@@ -225,7 +225,7 @@ impl LabelerConfig {
                 let members = members.iter().map(member).collect::<Result<_>>()?;
                 Box::new(Ensemble::new(members, *combine))
             }
-            Self::Oracle => {
+            Self::Oracle {} => {
                 let unknown = || {
                     let expected = "another: no truth is known about files";
                     Error::field("labeler.kind", "oracle", expected)
@@ -246,7 +246,7 @@ impl LabelerConfig {
         let ask = match self {
             Self::Local { ask, .. } => ask.as_ref(),
             Self::Http(endpoint) => &endpoint.ask,
-            Self::Ensemble { .. } | Self::Oracle => {
+            Self::Ensemble { .. } | Self::Oracle {} => {
                 let expected = "local or http: a model that writes";
                 return Err(Error::field(format!("{field}.kind"), "another", expected));
             }
@@ -280,7 +280,7 @@ impl LabelerConfig {
                 Box::new(answerer.with_format(*format)?)
             }
             Self::Http(endpoint) => Box::new(endpoint.init(answers, seed)?),
-            Self::Ensemble { .. } | Self::Oracle => {
+            Self::Ensemble { .. } | Self::Oracle {} => {
                 let message = "an ensemble and the oracle judge, they do not write";
                 return Err(Error::Usage(message.into()));
             }
@@ -349,5 +349,20 @@ impl RationaleConfig {
             return Err(Error::field(name, 0, expected));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LabelerConfig;
+
+    #[test]
+    fn the_oracle_has_no_model() {
+        let read = |text: &str| toml::from_str::<LabelerConfig>(text);
+        assert!(read("kind = 'oracle'").is_ok());
+        let said = read("kind = 'oracle'\nmodel = 'm'")
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains("unknown field `model`"), "{said}");
     }
 }

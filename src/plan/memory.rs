@@ -244,6 +244,6 @@ fn labeler(given: &PlanConfig, config: &LabelerConfig) -> Result<u64> {
                 |member: &crate::label::config::MemberConfig| labeler(given, &member.labeler);
             members.iter().map(member).sum()
         }
-        LabelerConfig::Http(_) | LabelerConfig::Oracle => Ok(0),
+        LabelerConfig::Http(_) | LabelerConfig::Oracle {} => Ok(0),
     }
 }

@@ -157,7 +157,7 @@ impl<'a> Planner<'a> {
     /// `n` questions to a labeler.
     pub(super) fn ask(&self, labeler: &LabelerConfig, question: Question, n: f64) -> Result<Work> {
         match labeler {
-            LabelerConfig::Oracle => Ok(Work::default()),
+            LabelerConfig::Oracle {} => Ok(Work::default()),
             LabelerConfig::Local { model, ask, .. } => {
                 let asked = Asked::new(ask, question, n);
                 self.answer(&model.display().to_string(), asked, None)

@@ -48,7 +48,7 @@ pub(super) fn add(
             return members
                 .try_for_each(|member| add(&member.labeler, config, device, questions, found));
         }
-        LabelerConfig::Oracle => return Ok(()),
+        LabelerConfig::Oracle {} => return Ok(()),
     };
     let rates = found.models.entry(name).or_default();
     if rates.comparison.is_some() {

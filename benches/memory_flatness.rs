@@ -4,6 +4,7 @@
 //! ```sh
 //! cargo bench --bench memory_flatness                # every loop, three times
 //! cargo bench --bench memory_flatness -- reward 1    # one loop, once
+//! FLATNESS_HIDDEN=512 cargo bench --bench memory_flatness -- kto 1    # of another width than 128
 //! ```
 //!
 //! What is held around step 20 (11 to 20) and around step 200 (191 to 200), and their ratio:
@@ -295,7 +296,8 @@ impl CausalLm for Endless {
 }
 
 fn model() -> Endless {
-    let shape = LlamaConfig::small(VOCAB, 128, 4, 4, 64);
+    let width = std::env::var("FLATNESS_HIDDEN").map_or(128, |width| width.parse().unwrap());
+    let shape = LlamaConfig::small(VOCAB, width, 4, 4, 64);
     let model = randomize(shape.init(&Device::flex()), &mut StdRng::seed_from_u64(5));
     Endless { model }
 }

@@ -15,6 +15,17 @@ use rand::{RngExt, SeedableRng};
 
 use kills::{KINDS, Kind, Tally, finish, outcome, start};
 
+/// Kills the run once in each of its trainings, behind a checkpoint.
+fn kill_once_a_training(run: &Path, overrides: &[&str]) {
+    for place in [
+        "sft: saved at step 1",
+        "reward: saved at step 1",
+        "rl: saved at step 2",
+    ] {
+        kill_at(run, overrides, place);
+    }
+}
+
 /// Runs until `line` is said, then kills the process.
 fn kill_at(run: &Path, more: &[&str], line: &str) {
     let mut child = start(KINDS[0], more, run);
@@ -114,13 +125,7 @@ fn sixteen_bits_go_on_as_exactly() {
         "sft.validation={eval_steps=1,load_best_model_at_end=true}",
     ];
     finish(KINDS[0], &overrides, &whole);
-    for place in [
-        "sft: saved at step 1",
-        "reward: saved at step 1",
-        "rl: saved at step 2",
-    ] {
-        kill_at(&killed, &overrides, place);
-    }
+    kill_once_a_training(&killed, &overrides);
     let size = |path: &str| fs::metadata(killed.join(path)).unwrap().len();
     // labeler-xs has 0.37 M weights of 4 bytes; what is written at the end has 2.
     assert!(size("policy/step-2/policy/model.bpk") > 1_400_000);
@@ -136,13 +141,7 @@ fn scaled_losses_go_on_as_exactly() {
     let (whole, killed) = (root.path().join("whole"), root.path().join("killed"));
     let overrides = ["policy.dtype=f16"];
     finish(KINDS[0], &overrides, &whole);
-    for place in [
-        "sft: saved at step 1",
-        "reward: saved at step 1",
-        "rl: saved at step 2",
-    ] {
-        kill_at(&killed, &overrides, place);
-    }
+    kill_once_a_training(&killed, &overrides);
     for model in ["policy", "algorithm"] {
         let path = killed.join("policy/step-2").join(model);
         let text = fs::read_to_string(path.join("loss_scale.json")).unwrap();

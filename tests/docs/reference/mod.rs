@@ -5,6 +5,7 @@
 
 mod cli;
 mod config;
+mod defaults;
 mod metrics;
 mod source;
 
